@@ -1,0 +1,92 @@
+// Attributes of a node, typed as ONNX types them. Invariant: an attribute keeps its kind (a float 1 is not
+// an int 1), so that writing what was read gives the same bytes.
+
+import { invariant } from '../diagnostics/index.js';
+import type { ConstantData } from './tensor.js';
+
+export type Attribute =
+  | { readonly kind: 'int'; readonly value: number }
+  | { readonly kind: 'float'; readonly value: number }
+  | { readonly kind: 'string'; readonly value: string }
+  | { readonly kind: 'ints'; readonly value: readonly number[] }
+  | { readonly kind: 'floats'; readonly value: readonly number[] }
+  | { readonly kind: 'strings'; readonly value: readonly string[] }
+  | { readonly kind: 'tensor'; readonly value: ConstantData }
+  /** Subgraphs, sparse tensors, types: carried as the reader's record, not understood. */
+  | { readonly kind: 'opaque'; readonly value: unknown };
+
+export type AttributeMap = Readonly<Record<string, Attribute>>;
+
+export const int = (value: number): Attribute => ({ kind: 'int', value });
+export const float = (value: number): Attribute => ({ kind: 'float', value });
+export const string = (value: string): Attribute => ({ kind: 'string', value });
+export const ints = (value: readonly number[]): Attribute => ({ kind: 'ints', value });
+export const floats = (value: readonly number[]): Attribute => ({ kind: 'floats', value });
+export const tensor = (value: ConstantData): Attribute => ({ kind: 'tensor', value });
+
+/** An immutable set of attributes: assign a new one to the node to change it. */
+export class Attributes {
+  private readonly map: ReadonlyMap<string, Attribute>;
+
+  constructor(entries: AttributeMap | Iterable<readonly [string, Attribute]>) {
+    this.map = new Map(Symbol.iterator in entries ? entries : Object.entries(entries));
+  }
+
+  has(name: string): boolean {
+    return this.map.has(name);
+  }
+
+  get(name: string): Attribute | undefined {
+    return this.map.get(name);
+  }
+
+  entries(): Iterable<[string, Attribute]> {
+    return this.map.entries();
+  }
+
+  get size(): number {
+    return this.map.size;
+  }
+
+  int(name: string): number | undefined;
+  int(name: string, fallback: number): number;
+  int(name: string, fallback?: number): number | undefined {
+    return this.read(name, 'int') ?? fallback;
+  }
+
+  float(name: string, fallback: number): number {
+    return this.read(name, 'float') ?? fallback;
+  }
+
+  string(name: string, fallback: string): string {
+    return this.read(name, 'string') ?? fallback;
+  }
+
+  ints(name: string): readonly number[] | undefined {
+    return this.read(name, 'ints');
+  }
+
+  tensor(name: string): ConstantData | undefined {
+    return this.read(name, 'tensor');
+  }
+
+  /** A copy with some attributes set, and those given as undefined removed. */
+  with(changes: Readonly<Record<string, Attribute | undefined>>): Attributes {
+    const map = new Map(this.map);
+    for (const [name, value] of Object.entries(changes)) {
+      if (value) map.set(name, value);
+      else map.delete(name);
+    }
+    return new Attributes(map);
+  }
+
+  private read<K extends Attribute['kind']>(
+    name: string,
+    kind: K,
+  ): (Attribute & { kind: K })['value'] | undefined {
+    const attribute = this.map.get(name);
+    if (!attribute) return undefined;
+    invariant(attribute.kind === kind, `attribute ${name} is ${attribute.kind}, not ${kind}`);
+    return (attribute as Attribute & { kind: K }).value;
+  }
+}

@@ -1,0 +1,5 @@
+// The intermediate representation: what every other layer works on.
+
+export * from './attributes.js';
+export * from './graph.js';
+export * from './tensor.js';
