@@ -87,6 +87,6 @@ export class Attributes {
     const attribute = this.map.get(name);
     if (!attribute) return undefined;
     invariant(attribute.kind === kind, `attribute ${name} is ${attribute.kind}, not ${kind}`);
-    return (attribute as Attribute & { kind: K }).value;
+    return attribute.value as (Attribute & { kind: K })['value'];
   }
 }
