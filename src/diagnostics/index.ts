@@ -154,7 +154,9 @@ export class DiagnosticError extends Error {
     hint?: string,
   ) {
     const entry = CATALOGUE[code];
-    super(`${code}: ${entry.what}\n  where: ${where}\n  why:   ${why}\n  do:    ${hint ?? entry.hint}`);
+    super(
+      `${code}: ${entry.what}\n  where: ${where}\n  why:   ${why}\n  do:    ${hint ?? entry.hint}`,
+    );
     this.name = 'DiagnosticError';
     this.exitCode = entry.exit;
   }

@@ -24,6 +24,14 @@ export const ints = (value: readonly number[]): Attribute => ({ kind: 'ints', va
 export const floats = (value: readonly number[]): Attribute => ({ kind: 'floats', value });
 export const tensor = (value: ConstantData): Attribute => ({ kind: 'tensor', value });
 
+interface Readable {
+  int: number;
+  float: number;
+  string: string;
+  ints: readonly number[];
+  tensor: ConstantData;
+}
+
 /** An immutable set of attributes: assign a new one to the node to change it. */
 export class Attributes {
   private readonly map: ReadonlyMap<string, Attribute>;
@@ -80,13 +88,11 @@ export class Attributes {
     return new Attributes(map);
   }
 
-  private read<K extends Attribute['kind']>(
-    name: string,
-    kind: K,
-  ): (Attribute & { kind: K })['value'] | undefined {
+  private read<K extends keyof Readable>(name: string, kind: K): Readable[K] | undefined {
     const attribute = this.map.get(name);
     if (!attribute) return undefined;
-    invariant(attribute.kind === kind, `attribute ${name} is ${attribute.kind}, not ${kind}`);
-    return attribute.value as (Attribute & { kind: K })['value'];
+    const { kind: actual, value } = attribute;
+    invariant(actual === kind, `attribute ${name} is ${actual}, not ${kind}`);
+    return value as Readable[K];
   }
 }

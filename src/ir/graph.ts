@@ -41,7 +41,8 @@ export class Value {
   /** Every (node, operand index) that reads this value, in the order the uses were made. */
   get uses(): Use[] {
     const uses: Use[] = [];
-    for (const [node, indices] of this.useSet) for (const index of indices) uses.push({ node, index });
+    for (const [node, indices] of this.useSet)
+      for (const index of indices) uses.push({ node, index });
     return uses;
   }
 
@@ -105,7 +106,9 @@ export class Node {
     this.op = init.op;
     this.domain = init.domain ?? '';
     this.attributes =
-      init.attributes instanceof Attributes ? init.attributes : new Attributes(init.attributes ?? {});
+      init.attributes instanceof Attributes
+        ? init.attributes
+        : new Attributes(init.attributes ?? {});
     this.phase = init.phase ?? 'forward';
     this.origin = init.origin;
     for (const value of init.inputs) this.addInput(value);
@@ -292,7 +295,8 @@ export class Graph {
   removeDead(): number {
     const before = this.nodeSet.size;
     const kept = new Set(this.outputs);
-    const dead = (node: Node): boolean => node.outputs.every((v) => !v || (!v.isUsed && !kept.has(v)));
+    const dead = (node: Node): boolean =>
+      node.outputs.every((v) => !v || (!v.isUsed && !kept.has(v)));
     const work = [...this.nodeSet].filter(dead);
     for (let node = work.pop(); node; node = work.pop()) {
       if (!this.nodeSet.has(node)) continue;

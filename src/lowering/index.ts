@@ -1,0 +1,3 @@
+// Lowerings per target: one file per operator family. Importing this file registers them all.
+
+export * from './definition.js';

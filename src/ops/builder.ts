@@ -1,0 +1,105 @@
+// Builds nodes with their types. In: operator names and operands. Out: values in the graph. Invariant: every
+// value it makes has a type, so that gradient rules and lowerings can read shapes as they go.
+
+import { Attributes, InlineData, Tensor } from '../ir/index.js';
+import type { Attribute, Graph, Node, Phase, Value } from '../ir/index.js';
+import { inferNode } from './infer.js';
+import { REVNETIFY } from './definition.js';
+
+export interface BuildOptions {
+  readonly attributes?: Readonly<Record<string, Attribute | undefined>> | Attributes;
+  /** How many outputs; default 1. */
+  readonly outputs?: number;
+  /** Base of the output name and of the node name; default the operator. */
+  readonly name?: string;
+}
+
+/** Where new nodes belong: their phase, the node they stem from, the prefix of their names. */
+export interface Scope {
+  readonly phase: Phase;
+  /** Prefix of node and value names, e.g. "backward/layer3.7". */
+  readonly path: string;
+  readonly origin?: string;
+}
+
+const opName = (name: string): { op: string; domain: string } =>
+  name.startsWith(`${REVNETIFY}.`)
+    ? { op: name.slice(REVNETIFY.length + 1), domain: REVNETIFY }
+    : { op: name, domain: '' };
+
+export class Builder {
+  /** Small constants already made, by content. Shared by all builders of one graph. */
+  private readonly constants: Map<string, Value>;
+
+  constructor(
+    readonly graph: Graph,
+    readonly scope: Scope,
+    shared?: Builder,
+  ) {
+    this.constants = shared?.constants ?? new Map<string, Value>();
+  }
+
+  /** The same graph and constants, another scope. */
+  within(scope: Partial<Scope>): Builder {
+    return new Builder(this.graph, { ...this.scope, ...scope }, this);
+  }
+
+  /** A node; operators of our own domain are written "revnetify.ConvGradInput". */
+  node(type: string, inputs: readonly (Value | undefined)[], options: BuildOptions = {}): Node {
+    const { op, domain } = opName(type);
+    const base = `${this.scope.path}/${options.name ?? op}`;
+    const entries =
+      options.attributes instanceof Attributes
+        ? options.attributes
+        : new Attributes(
+            Object.entries(options.attributes ?? {}).filter(
+              (e): e is [string, Attribute] => e[1] !== undefined,
+            ),
+          );
+    const count = options.outputs ?? 1;
+    const node = this.graph.addNode({
+      op,
+      domain,
+      inputs,
+      outputs: Array.from({ length: count }, (_, i) => (i === 0 ? base : `${base}.${i}`)),
+      attributes: entries,
+      phase: this.scope.phase,
+      ...(this.scope.origin === undefined ? {} : { origin: this.scope.origin }),
+    });
+    node.name = node.output().name;
+    inferNode(node);
+    return node;
+  }
+
+  /** A node with one output: that output. */
+  op(type: string, inputs: readonly (Value | undefined)[], options: BuildOptions = {}): Value {
+    return this.node(type, inputs, options).output();
+  }
+
+  /** A constant; equal small ones are made once. */
+  constant(tensor: Tensor, name = 'const'): Value {
+    if (tensor.size > 64) return this.freshConstant(tensor, name);
+    const key = `${tensor.dtype}[${tensor.dims.join(',')}]${tensor.toArray().join(',')}`;
+    let value = this.constants.get(key);
+    if (value?.constant === undefined) {
+      value = this.freshConstant(tensor, name);
+      this.constants.set(key, value);
+    }
+    return value;
+  }
+
+  /** A constant that is shared with nothing, whatever its content. */
+  freshConstant(tensor: Tensor, name = 'const'): Value {
+    return this.graph.addConstant(name, new InlineData(tensor));
+  }
+
+  /** A 0-d float32 constant. */
+  scalar(value: number): Value {
+    return this.constant(Tensor.scalar(value));
+  }
+
+  /** A 1-d int64 constant. */
+  ints(...values: number[]): Value {
+    return this.constant(Tensor.ints(values));
+  }
+}

@@ -1,0 +1,112 @@
+// Type inference of single nodes. In: a node whose operands have types. Out: types on its outputs, and the
+// known contents of small integer values (shape arithmetic). Invariant: never guesses; what cannot be known
+// stays undefined or a fresh symbol.
+
+import { DiagnosticError } from '../diagnostics/index.js';
+import { isStatic } from '../ir/index.js';
+import type { Attributes, Dim, Node, Shape, TensorType, Value } from '../ir/index.js';
+import type { InferContext } from './definition.js';
+import { findOp } from './registry.js';
+
+/** Contents of small integer values that are not constants: dimensions on their way through a graph. */
+export type Contents = WeakMap<Value, readonly Dim[]>;
+
+/** Constants up to this size may be read as contents: shapes, axes, pads. */
+const CONTENT_LIMIT = 4096;
+
+class Context implements InferContext {
+  private freshCount = 0;
+
+  constructor(
+    readonly node: Node,
+    private readonly contents: Contents | undefined,
+  ) {}
+
+  get attributes(): Attributes {
+    return this.node.attributes;
+  }
+  get inputCount(): number {
+    return this.node.inputs.length;
+  }
+  get outputCount(): number {
+    return this.node.outputs.length;
+  }
+  has(index: number): boolean {
+    return this.node.inputs[index] !== undefined;
+  }
+  type(index: number): TensorType {
+    const value = this.node.input(index);
+    if (!value.type)
+      throw this.unknown(`the type of operand ${index} (${value.name}) is not known`);
+    return value.type;
+  }
+  shape(index: number): Shape {
+    const { shape } = this.type(index);
+    if (!shape)
+      throw this.unknown(
+        `the rank of operand ${index} (${this.node.input(index).name}) is not known`,
+      );
+    return shape;
+  }
+  staticShape(index: number): readonly number[] {
+    const shape = this.shape(index);
+    if (!isStatic(shape))
+      throw this.unknown(
+        `operand ${index} (${this.node.input(index).name}) has shape [${shape.join(',')}]`,
+      );
+    return shape;
+  }
+  content(index: number): readonly Dim[] | undefined {
+    const value = this.node.inputs[index];
+    if (!value) return undefined;
+    if (value.constant) {
+      const { dtype, dims } = value.constant;
+      const size = dims.reduce((n, d) => n * d, 1);
+      if ((dtype !== 'int64' && dtype !== 'int32') || size > CONTENT_LIMIT) return undefined;
+      return value.constant.load().toArray();
+    }
+    return this.contents?.get(value);
+  }
+  numbers(index: number): readonly number[] | undefined {
+    const content = this.content(index);
+    return content && isStatic(content) ? content : undefined;
+  }
+  fresh(): string {
+    return `?${this.node.outputs[0]?.name ?? this.node.name}#${this.freshCount++}`;
+  }
+  fail(why: string): never {
+    throw new DiagnosticError('shape/mismatch', describe(this.node), why);
+  }
+  private unknown(why: string): DiagnosticError {
+    return new DiagnosticError('shape/unknown', describe(this.node), why);
+  }
+}
+
+const describe = (node: Node): string => `node ${node.name} (${node.op})`;
+
+/** The context that inference, cost and propagation of one node see. */
+export const inferContext = (node: Node, contents?: Contents): InferContext =>
+  new Context(node, contents);
+
+/**
+ * Types the outputs of one node; its operands must be typed.
+ * @throws DiagnosticError op/unsupported, shape/unknown, shape/mismatch
+ */
+export function inferNode(node: Node, contents?: Contents): void {
+  const definition = findOp(node);
+  if (!definition)
+    throw new DiagnosticError(
+      'op/unsupported',
+      describe(node),
+      `there is no definition of ${node.domain || 'ai.onnx'}.${node.op}`,
+    );
+  const context = new Context(node, contents);
+  const types = definition.infer(context);
+  node.outputs.forEach((value, index) => {
+    const type = types[index];
+    if (value && type) value.type = type;
+  });
+  const content = contents && definition.propagate?.(context);
+  const first = node.outputs[0];
+  if (content && first) contents.set(first, content);
+}
