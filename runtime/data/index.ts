@@ -1,0 +1,12 @@
+// The data pipeline: from files to batches. In: the value of --data and the input of a model. Out:
+// a data set, its normalisation, and loaders that fill the buffers a training step reads.
+// Invariant: the same data, seed and options give the same batches, bit for bit.
+export { shapeText } from './dataset.js';
+export type { Dataset, Split, Wanted } from './dataset.js';
+export { loadDataset } from './load.js';
+export { BatchLoader, evaluationBatches } from './loader.js';
+export type { Augment, EvaluationBatch, LoaderOptions, LoaderState } from './loader.js';
+export { measureNormalisation } from './normalise.js';
+export type { Normalisation } from './normalise.js';
+export { Random } from './random.js';
+export type { BatchBuffers } from './sample.js';
