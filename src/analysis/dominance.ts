@@ -1,0 +1,63 @@
+// Which value every path to another value goes through. In: a graph in topological order. Out: the
+// dominator tree of its data values. Invariant: shapes are not data: what only depends on constants or on the
+// Shape of something is left out, so that a shape read elsewhere does not hide a residual block.
+
+import type { Graph, Node, Value } from '../ir/index.js';
+
+const SHAPE_READERS = new Set(['Shape', 'Size']);
+
+interface Place {
+  readonly parent: Value | undefined;
+  readonly depth: number;
+}
+
+export class Dominance {
+  private readonly places = new Map<Value, Place>();
+
+  constructor(graph: Graph) {
+    for (const value of graph.inputs)
+      if (!value.constant) this.places.set(value, { parent: undefined, depth: 1 });
+    for (const node of graph.nodes) {
+      if (SHAPE_READERS.has(node.op)) continue;
+      const operands = this.dataInputs(node);
+      const first = operands[0];
+      if (!first) continue;
+      let parent: Value | undefined = first;
+      for (const other of operands.slice(1)) parent = parent && this.common(parent, other);
+      const depth = parent ? this.depth(parent) + 1 : 1;
+      for (const output of node.outputs) if (output) this.places.set(output, { parent, depth });
+    }
+  }
+
+  /** Whether the value carries data that depends on a graph input (not a weight, not a shape). */
+  isData(value: Value): boolean {
+    return this.places.has(value);
+  }
+
+  /** The operands (and captures) of a node that carry data, in order. */
+  dataInputs(node: Node): Value[] {
+    return [...node.inputs, ...node.captures].filter(
+      (v): v is Value => v !== undefined && this.places.has(v),
+    );
+  }
+
+  /** The nearest value that every path to a and every path to b goes through; undefined: none. */
+  common(a: Value, b: Value): Value | undefined {
+    let x: Value | undefined = a;
+    let y: Value | undefined = b;
+    while (x && y && x !== y) {
+      if (this.depth(x) >= this.depth(y)) x = this.places.get(x)?.parent;
+      else y = this.places.get(y)?.parent;
+    }
+    return x && y ? x : undefined;
+  }
+
+  /** Readers that take the value as data: all but those that only read its shape. */
+  dataUsers(value: Value): Node[] {
+    return value.users.filter((user) => !SHAPE_READERS.has(user.op));
+  }
+
+  private depth(value: Value): number {
+    return this.places.get(value)?.depth ?? 0;
+  }
+}

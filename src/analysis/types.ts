@@ -1,0 +1,36 @@
+// Types of a whole graph. In: a graph in topological order. Out: a type on every value that can be typed, and
+// the contents of shape arithmetic. Invariant: run twice, the result is the same.
+
+import { DiagnosticError } from '../diagnostics/index.js';
+import type { Graph, Value } from '../ir/index.js';
+import { inferNode } from '../ops/index.js';
+import type { Contents } from '../ops/index.js';
+
+export interface TypingProblem {
+  readonly node: string;
+  readonly error: DiagnosticError;
+}
+
+export interface Typing {
+  readonly contents: Contents;
+  /** Nodes that could not be typed. Those behind them are often without types for that reason alone. */
+  readonly problems: readonly TypingProblem[];
+}
+
+/**
+ * Types every node it can. Contradictions (shape/mismatch) are thrown, what is merely not known is
+ * reported.
+ */
+export function inferTypes(graph: Graph): Typing {
+  const contents: Contents = new WeakMap<Value, readonly (number | string)[]>();
+  const problems: TypingProblem[] = [];
+  for (const node of graph.nodes) {
+    try {
+      inferNode(node, contents);
+    } catch (error) {
+      if (!(error instanceof DiagnosticError) || error.code === 'shape/mismatch') throw error;
+      problems.push({ node: node.name, error });
+    }
+  }
+  return { contents, problems };
+}

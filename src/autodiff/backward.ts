@@ -1,0 +1,89 @@
+// The backward pass of a whole network. In: scheduled units, the loss, the weights. Out: a gradient per weight,
+// and what the units rebuilt on the way. Invariant: unit k is recomputed only after every result of unit k+1
+// is there (the token), and each function is evaluated once for reconstruction and gradient together (4N).
+
+import { invariant } from '../diagnostics/index.js';
+import type { Graph, Value } from '../ir/index.js';
+import { Builder } from '../ops/index.js';
+import type { ScheduledUnit } from '../schedule/index.js';
+import { Gradients, differentiate, requiresGradient } from './gradients.js';
+import { Recomputer } from './recompute.js';
+import { makeToken } from './token.js';
+
+export interface BackwardResult {
+  readonly gradients: ReadonlyMap<Value, Value>;
+  /** Per weight: a token that is there only when every reader of the weight has run. */
+  readonly released: ReadonlyMap<Value, Value>;
+  /** Streams rebuilt by reversal: forward value → reconstruction. */
+  readonly reconstructed: ReadonlyMap<Value, Value>;
+}
+
+export interface BackwardOptions {
+  /** False only in tests and benchmarks that show what the token is for. */
+  readonly token?: boolean;
+}
+
+/** Appends the backward pass to the graph. @throws DiagnosticError op/no-gradient */
+export function appendBackward(
+  graph: Graph,
+  units: readonly ScheduledUnit[],
+  loss: Value,
+  weights: ReadonlySet<Value>,
+  root: Builder,
+  options: BackwardOptions = {},
+): BackwardResult {
+  const wanted = requiresGradient(graph, weights);
+  invariant(wanted.has(loss), 'the loss does not depend on any weight');
+  const gradients = new Gradients();
+  const reconstructed = new Map<Value, Value>();
+  const lastToken = new Map<Value, Value>();
+  const outer = (value: Value): Value => reconstructed.get(value) ?? value;
+  const start = root.within({ phase: 'backward', path: 'backward' });
+  gradients.add(loss, start.scalar(1), start);
+  let token: Value | undefined;
+
+  for (const unit of [...units].reverse()) {
+    const b = root.within({ phase: 'backward', path: `backward/${unit.id}` });
+    const twin = readerOf(unit, outer, options.token === false ? undefined : token, root);
+    const { coupling } = unit;
+    const rebuilt: Value[] = [];
+    if (unit.policy === 'reverse') {
+      invariant(coupling, `${unit.id} is reversed but no coupling`);
+      // At the start of a chain a and b are the same value: once rebuilt is enough.
+      if (!reconstructed.has(coupling.a) && coupling.a !== coupling.b) {
+        const inverse = root.within({ phase: 'recompute', path: `recompute/${unit.id}` });
+        const a = inverse.op('Sub', [outer(coupling.t), twin(coupling.f)], { name: 'inverse' });
+        reconstructed.set(coupling.a, a);
+        rebuilt.push(a);
+      }
+    }
+    differentiate(unit.nodes, twin, wanted, gradients, b);
+    const results = [...gradients.takeChanged(), ...rebuilt];
+    if (results.length > 0) token = makeToken(results, b);
+    for (const node of unit.nodes)
+      for (const value of node.inputs)
+        if (value && token && weights.has(value)) lastToken.set(value, token);
+  }
+
+  const found = new Map<Value, Value>();
+  for (const weight of weights) {
+    const gradient = gradients.get(weight);
+    if (gradient) found.set(weight, gradient);
+  }
+  return { gradients: found, released: lastToken, reconstructed };
+}
+
+function readerOf(
+  unit: ScheduledUnit,
+  outer: (value: Value) => Value,
+  token: Value | undefined,
+  root: Builder,
+): (value: Value) => Value {
+  if (unit.policy === 'store') {
+    const inside = new Set(unit.nodes);
+    return (value) => (value.producer && inside.has(value.producer) ? value : outer(value));
+  }
+  const b = root.within({ phase: 'recompute', path: `recompute/${unit.id}` });
+  const recomputer = new Recomputer(unit.nodes, outer, token, b);
+  return (value) => recomputer.twin(value);
+}

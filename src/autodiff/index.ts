@@ -1,0 +1,7 @@
+// Gradient graphs: backward pass, recomputed twins, tokens, optimizers.
+
+export * from './backward.js';
+export * from './gradients.js';
+export * from './recompute.js';
+export * from './sgd.js';
+export * from './token.js';

@@ -1,0 +1,37 @@
+// The data-dependency token between two units of the backward pass. In: every result of one unit. Out: a
+// float scalar that is always 0 but cannot be known before all of them are there. Invariant: 0 even when a
+// result is infinite or NaN (0·x would not be), so one bad block does not spoil the next.
+
+import { invariant } from '../diagnostics/index.js';
+import { Tensor, int } from '../ir/index.js';
+import type { Value } from '../ir/index.js';
+import type { Builder } from '../ops/index.js';
+
+const ONNX_FLOAT = 1;
+
+/** One element of each result → their maximum → (maximum > +∞) → 0.0. */
+export function makeToken(results: readonly Value[], b: Builder): Value {
+  const probes = results.map((value) => probe(value, b));
+  const first = probes[0];
+  invariant(first, 'a token needs a result to wait for');
+  const joined =
+    probes.length === 1
+      ? first
+      : b.op('Concat', probes, { attributes: { axis: int(0) }, name: 'probes' });
+  const most = b.op('ReduceMax', [joined], { attributes: { keepdims: int(0) }, name: 'most' });
+  const beyond = b.op('Greater', [most, b.constant(Tensor.scalar(Infinity))], { name: 'beyond' });
+  return b.op('Cast', [beyond], { attributes: { to: int(ONNX_FLOAT) }, name: 'token' });
+}
+
+/** The first element as a tensor of shape [1]. */
+function probe(value: Value, b: Builder): Value {
+  const rank = value.shape?.length ?? 0;
+  if (rank === 0) return b.op('Reshape', [value, b.ints(1)], { name: 'probe' });
+  const zeros = Array.from({ length: rank }, () => 0);
+  const ones = zeros.map(() => 1);
+  const axes = zeros.map((_, i) => i);
+  const corner = b.op('Slice', [value, b.ints(...zeros), b.ints(...ones), b.ints(...axes)], {
+    name: 'corner',
+  });
+  return rank === 1 ? corner : b.op('Reshape', [corner, b.ints(1)], { name: 'probe' });
+}

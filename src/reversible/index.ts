@@ -1,0 +1,3 @@
+// Reversible couplings: what a chain of residual blocks is turned into.
+
+export * from './couple.js';

@@ -1,0 +1,3 @@
+// Defining and running passes.
+
+export * from './pass.js';

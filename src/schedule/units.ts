@@ -1,0 +1,115 @@
+// Cuts the network into the units a training step works through. In: a graph with its loss, the coupled chains,
+// the residual blocks that were left. Out: units in execution order. Invariant: every node is in exactly one
+// unit, and a unit reads only what earlier units, graph inputs and weights hold.
+
+import type { ResidualBlock } from '../analysis/index.js';
+import { regionBetween } from '../analysis/index.js';
+import type { Graph, Node } from '../ir/index.js';
+import type { CoupledChain, HalfCoupling } from '../reversible/index.js';
+
+export type UnitKind = 'stem' | 'coupling' | 'block' | 'transition' | 'plain' | 'head';
+
+export interface Unit {
+  /** Unique, a path segment in node names: "stem", "layer1.2", "head". */
+  readonly id: string;
+  readonly kind: UnitKind;
+  /** In topological order. */
+  readonly nodes: readonly Node[];
+  /** For couplings: the streams. */
+  readonly coupling: HalfCoupling | undefined;
+  /** For couplings: the chain they belong to. */
+  readonly chain: CoupledChain | undefined;
+}
+
+interface Seed {
+  readonly id: string;
+  readonly kind: UnitKind;
+  readonly nodes: Set<Node>;
+  readonly end: Node;
+  readonly coupling?: HalfCoupling;
+  readonly chain?: CoupledChain;
+}
+
+/** Operators that do the learning: a group of nodes with one of them is worth a unit of its own. */
+const HEAVY = new Set(['Conv', 'ConvTranspose', 'Gemm', 'MatMul']);
+const isLight = (nodes: readonly Node[]): boolean =>
+  !nodes.some((n) => n.domain === '' && HEAVY.has(n.op));
+
+function couplingSeeds(chains: readonly CoupledChain[]): Seed[] {
+  return chains.flatMap((chain) =>
+    chain.couplings.map((coupling): Seed => {
+      const end = coupling.t.producer;
+      if (!end) throw new Error(`internal error: stream ${coupling.t.name} has no producer`);
+      const nodes = new Set(regionBetween([coupling.f], new Set([coupling.b])));
+      return { id: coupling.id, kind: 'coupling', nodes: nodes.add(end), end, coupling, chain };
+    }),
+  );
+}
+
+function blockSeeds(blocks: readonly ResidualBlock[]): Seed[] {
+  return blocks.map((block) => {
+    const nodes = new Set([...block.shortcut, ...block.branch, block.add]);
+    const reader = block.output.users.length === 1 ? block.output.users[0] : undefined;
+    const activation = reader?.op === 'Relu' ? reader : undefined;
+    if (activation) nodes.add(activation);
+    const kind = block.kind === 'projection' ? 'transition' : 'block';
+    return { id: block.id, kind, nodes, end: activation ?? block.add };
+  });
+}
+
+/**
+ * @param graph sorted
+ * @param left residual blocks that are not coupled and hold no other block
+ */
+export function partition(
+  graph: Graph,
+  chains: readonly CoupledChain[],
+  left: readonly ResidualBlock[],
+): Unit[] {
+  const position = new Map<Node, number>();
+  for (const node of graph.nodes) position.set(node, position.size);
+  const at = (node: Node): number => position.get(node) ?? -1;
+  const seeds = [...couplingSeeds(chains), ...blockSeeds(left)].sort(
+    (a, b) => at(a.end) - at(b.end),
+  );
+  const owner = new Map<Node, number>();
+  seeds.forEach((seed, index) => {
+    for (const node of seed.nodes) owner.set(node, index);
+  });
+
+  // What belongs to no block lies between two of them, by position in the order of execution.
+  const gaps: Node[][] = Array.from({ length: seeds.length + 1 }, () => []);
+  let gap = 0;
+  for (const node of graph.nodes) {
+    while (gap < seeds.length && at(node) > at(seeds[gap]?.end ?? node)) gap++;
+    if (!owner.has(node)) gaps[gap]?.push(node);
+  }
+
+  const names = new Map<string, number>();
+  const unique = (base: string): string => {
+    const count = names.get(base) ?? 0;
+    names.set(base, count + 1);
+    return count === 0 ? base : `${base}#${count}`;
+  };
+  const units: Unit[] = [];
+  const plain = (kind: UnitKind, nodes: readonly Node[]): void => {
+    if (nodes.length > 0)
+      units.push({ id: unique(kind), kind, nodes, coupling: undefined, chain: undefined });
+  };
+  seeds.forEach((seed, index) => {
+    const before = gaps[index] ?? [];
+    // A batch norm or an average before a block is recomputed together with the block.
+    const join = seed.kind !== 'coupling' && isLight(before);
+    if (!join) plain(index === 0 ? 'stem' : 'plain', before);
+    const nodes = [...(join ? before : []), ...seed.nodes].sort((a, b) => at(a) - at(b));
+    units.push({
+      id: unique(seed.id),
+      kind: seed.kind,
+      nodes,
+      coupling: seed.coupling,
+      chain: seed.chain,
+    });
+  });
+  plain('head', gaps[seeds.length] ?? []);
+  return units;
+}
