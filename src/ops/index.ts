@@ -1,7 +1,21 @@
 // The operators: one file per family, one block per operator. Importing this file registers them all.
 
+export * from './broadcast.js';
 export * from './builder.js';
 export * from './definition.js';
+export * from './dims.js';
+export * from './element-types.js';
 export * from './infer.js';
+export * from './interpret.js';
 export * from './random.js';
 export * from './registry.js';
+
+import { compareOps } from './compare.js';
+import { elementwiseOps } from './elementwise.js';
+import { reduceOps } from './reduce.js';
+import { registerOps } from './registry.js';
+import { tensorLayoutOps } from './tensor-layout.js';
+registerOps(elementwiseOps);
+registerOps(compareOps);
+registerOps(reduceOps);
+registerOps(tensorLayoutOps);

@@ -1,0 +1,396 @@
+// Elementwise arithmetic with broadcasting: Add … Min, and the unary functions. In: float or integer
+// operands. Out: the broadcast result. Invariant: a gradient has exactly the shape of its operand.
+
+import { Tensor, int, isFloat } from '../ir/index.js';
+import type { Dim, Value } from '../ir/index.js';
+import {
+  broadcastShapes,
+  broadcastType,
+  guardSmallest,
+  mapElements,
+  outputSize,
+  scalarLike,
+  unbroadcast,
+  zipElements,
+} from './broadcast.js';
+import { defineOp } from './definition.js';
+import type { GradientContext, InferContext, OpDefinition, OpSample } from './definition.js';
+import { elementCode } from './element-types.js';
+import { divideDims, multiplyDims } from './dims.js';
+import type { Random } from './random.js';
+
+// ---- shape arithmetic
+
+/** Applies f to the known contents of two integer operands, a single element standing for all. */
+function combine(
+  ctx: InferContext,
+  f: (a: Dim, b: Dim) => Dim | undefined,
+): readonly Dim[] | undefined {
+  const a = ctx.content(0);
+  const b = ctx.content(1);
+  if (!a || !b || (a.length !== b.length && a.length !== 1 && b.length !== 1)) return undefined;
+  return Array.from({ length: a.length === 1 ? b.length : a.length }, (_, i) => {
+    const x = a.length === 1 ? a[0] : a[i];
+    const y = b.length === 1 ? b[0] : b[i];
+    return (x === undefined || y === undefined ? undefined : f(x, y)) ?? ctx.fresh();
+  });
+}
+
+const both =
+  (f: (a: number, b: number) => number) =>
+  (a: Dim, b: Dim): Dim | undefined =>
+    typeof a === 'number' && typeof b === 'number' ? f(a, b) : undefined;
+
+// ---- binary operators
+
+/** Samples that meet every way two operands can be broadcast. */
+const binarySamples =
+  (shift: number) =>
+  (random: Random): OpSample[] => {
+    const t = (...dims: number[]): Tensor => random.tensor(dims, 0.4, shift);
+    return [
+      { label: 'equal shapes', inputs: [t(2, 3, 4), t(2, 3, 4)] },
+      { label: 'bias along channels', inputs: [t(2, 3, 4, 2), t(3, 1, 1)] },
+      { label: 'both repeated', inputs: [t(2, 1, 4), t(3, 1)] },
+      { label: 'scalar second', inputs: [t(2, 3), t()] },
+      { label: 'scalar first', inputs: [t(), t(2, 3)] },
+      { label: 'one element of rank 3', inputs: [t(4), t(1, 1, 1)] },
+    ];
+  };
+
+interface Binary {
+  readonly type: string;
+  readonly f: (x: number, y: number) => number;
+  /** The same for integers where it differs. */
+  readonly integer?: (x: number, y: number) => number;
+  readonly dims: (a: Dim, b: Dim) => Dim | undefined;
+  /** Mean of the sample operands: away from 0 where the operator divides by them. */
+  readonly shift?: number;
+  /** Gradients before un-broadcasting, as functions so that what is not wanted is not built. */
+  readonly gradient: (ctx: GradientContext) => readonly [() => Value, () => Value];
+}
+
+const binary = (op: Binary): OpDefinition =>
+  defineOp({
+    type: op.type,
+    infer: (ctx) => [broadcastType(ctx)],
+    propagate: (ctx) => combine(ctx, op.dims),
+    evaluate: (ctx) => {
+      const a = ctx.input(0);
+      return [zipElements(a, ctx.input(1), isFloat(a.dtype) ? op.f : (op.integer ?? op.f))];
+    },
+    gradient: (ctx) =>
+      op
+        .gradient(ctx)
+        .map((make, i) =>
+          ctx.wants(i) ? unbroadcast(ctx.b, make(), ctx.input(i).shape) : undefined,
+        ),
+    flops: outputSize,
+    guard: guardSmallest,
+    samples: binarySamples(op.shift ?? 0),
+  });
+
+const add = binary({
+  type: 'Add',
+  f: (x, y) => x + y,
+  dims: (a, b) => (a === 0 ? b : b === 0 ? a : both((x, y) => x + y)(a, b)),
+  gradient: (ctx) => [() => ctx.grad(), () => ctx.grad()],
+});
+
+const sub = binary({
+  type: 'Sub',
+  f: (x, y) => x - y,
+  dims: (a, b) => (b === 0 ? a : a === b ? 0 : both((x, y) => x - y)(a, b)),
+  gradient: (ctx) => [() => ctx.grad(), () => ctx.b.op('Neg', [ctx.grad()])],
+});
+
+const mul = binary({
+  type: 'Mul',
+  f: (x, y) => x * y,
+  dims: (a, b) => multiplyDims([a, b]),
+  gradient: (ctx) => [
+    () => ctx.b.op('Mul', [ctx.grad(), ctx.input(1)]),
+    () => ctx.b.op('Mul', [ctx.grad(), ctx.input(0)]),
+  ],
+});
+
+const div = binary({
+  type: 'Div',
+  f: (x, y) => x / y,
+  // C++ integer division, as every executor does it.
+  integer: (x, y) => Math.trunc(x / y),
+  dims: (a, b) => both((x, y) => (y === 0 ? NaN : Math.trunc(x / y)))(a, b) ?? divideDims(a, b),
+  shift: 3,
+  gradient: (ctx) => [
+    () => ctx.b.op('Div', [ctx.grad(), ctx.input(1)]),
+    () =>
+      ctx.b.op('Neg', [
+        ctx.b.op('Div', [ctx.b.op('Mul', [ctx.grad(), ctx.output()]), ctx.input(1)]),
+      ]),
+  ],
+});
+
+const pow = defineOp({
+  type: 'Pow',
+  infer: (ctx) => {
+    // The exponent may have another element type than the base.
+    const { dtype } = ctx.type(0);
+    const same = ctx.type(1).dtype === dtype;
+    return [
+      same
+        ? broadcastType(ctx)
+        : { dtype, shape: broadcastShapes(ctx, [ctx.shape(0), ctx.shape(1)]) },
+    ];
+  },
+  evaluate: (ctx) => [zipElements(ctx.input(0), ctx.input(1), Math.pow)],
+  gradient: (ctx) => {
+    const { b } = ctx;
+    const x = ctx.input(0);
+    const given = ctx.input(1);
+    const p =
+      given.type?.dtype === x.type?.dtype
+        ? given
+        : b.op('Cast', [given], {
+            attributes: { to: int(elementCode(x.type?.dtype ?? 'float32')) },
+          });
+    const known = given.constant?.load();
+    const exponent = known?.size === 1 ? known.data[0] : undefined;
+    const byBase = (): Value => {
+      const scaled = b.op('Mul', [ctx.grad(), p]);
+      if (exponent === 1) return scaled;
+      if (exponent === 2) return b.op('Mul', [scaled, x]);
+      return b.op('Mul', [scaled, b.op('Pow', [x, b.op('Sub', [p, scalarLike(b, x, 1)])])]);
+    };
+    const byExponent = (): Value =>
+      b.op('Mul', [ctx.grad(), b.op('Mul', [ctx.output(), b.op('Log', [x])])]);
+    return [
+      ctx.wants(0) ? unbroadcast(b, byBase(), x.shape) : undefined,
+      ctx.wants(1) ? unbroadcast(b, byExponent(), given.shape) : undefined,
+    ];
+  },
+  flops: (ctx) => 10 * outputSize(ctx),
+  samples: (random) => {
+    const x = (): Tensor => random.tensor([2, 3, 4], 0.3, 2);
+    return [
+      { label: 'square', inputs: [x(), Tensor.scalar(2)], constants: [1], differentiable: [0] },
+      { label: 'root', inputs: [x(), Tensor.scalar(0.5)], constants: [1], differentiable: [0] },
+      { label: 'cube', inputs: [x(), Tensor.scalar(3)], constants: [1], differentiable: [0] },
+      { label: 'exponents along an axis', inputs: [x(), random.tensor([3, 1], 0.5, 1)] },
+    ];
+  },
+});
+
+// ---- variadic operators
+
+/** Gradients of a maximum or minimum: a tie goes to the last operand, so Max(x, 0) has Relu's gradient. */
+const extremeGradient =
+  (wins: 'Greater' | 'Less') =>
+  (ctx: GradientContext): (Value | undefined)[] => {
+    const { b } = ctx;
+    const count = ctx.node.inputs.length;
+    return ctx.node.inputs.map((_, i) => {
+      if (!ctx.wants(i)) return undefined;
+      let mask: Value | undefined;
+      for (let j = 0; j < count; j++) {
+        if (j === i) continue;
+        // Strictly better than the operands after it, at least as good as those before it.
+        const type = j > i ? wins : `${wins}OrEqual`;
+        const better = b.op(type, [ctx.input(i), ctx.input(j)]);
+        mask = mask ? b.op('And', [mask, better]) : better;
+      }
+      const grad = ctx.grad();
+      const own = mask ? b.op('Where', [mask, grad, scalarLike(b, grad, 0)]) : grad;
+      return unbroadcast(b, own, ctx.input(i).shape);
+    });
+  };
+
+interface Variadic {
+  readonly type: string;
+  readonly f: (x: number, y: number) => number;
+  readonly gradient: (ctx: GradientContext) => (Value | undefined)[];
+  readonly guard?: OpDefinition['guard'];
+}
+
+const variadic = (op: Variadic): OpDefinition =>
+  defineOp({
+    type: op.type,
+    infer: (ctx) => [broadcastType(ctx)],
+    evaluate: (ctx) => {
+      let result = ctx.input(0);
+      for (let i = 1; i < ctx.inputs.length; i++) result = zipElements(result, ctx.input(i), op.f);
+      return [result];
+    },
+    gradient: op.gradient,
+    flops: (ctx) => outputSize(ctx) * Math.max(0, ctx.inputCount - 1),
+    guard: op.guard ?? guardSmallest,
+    samples: (random) => [
+      { label: 'one operand', inputs: [random.tensor([2, 3])] },
+      { label: 'two of equal shape', inputs: [random.tensor([2, 3, 4]), random.tensor([2, 3, 4])] },
+      {
+        label: 'three, broadcast',
+        inputs: [random.tensor([2, 3, 4]), random.tensor([3, 1]), random.tensor([1, 1, 4])],
+      },
+      { label: 'scalar', inputs: [random.tensor([2, 3, 4]), Tensor.scalar(0.1)] },
+    ],
+  });
+
+const sum = variadic({
+  type: 'Sum',
+  f: (x, y) => x + y,
+  gradient: (ctx) =>
+    ctx.node.inputs.map((value, i) =>
+      ctx.wants(i) ? unbroadcast(ctx.b, ctx.grad(), value?.shape) : undefined,
+    ),
+  // A sum takes the token for free, as one more operand.
+  guard: (node, token) => node.addInput(token),
+});
+
+const max = variadic({ type: 'Max', f: Math.max, gradient: extremeGradient('Greater') });
+const min = variadic({ type: 'Min', f: Math.min, gradient: extremeGradient('Less') });
+
+// ---- unary operators
+
+interface Unary {
+  readonly type: string;
+  readonly f: (x: number) => number;
+  /** Absent: no gradient flows (steps). */
+  readonly gradient?: (ctx: GradientContext, x: Value, y: () => Value, g: Value) => Value;
+  /** Operations per element. */
+  readonly cost?: number;
+  /** Makes sample operands; default: normal numbers. */
+  readonly sample?: (random: Random, dims: readonly number[]) => Tensor;
+  readonly propagate?: OpDefinition['propagate'];
+}
+
+const unary = (op: Unary): OpDefinition => {
+  const { gradient } = op;
+  return defineOp({
+    type: op.type,
+    infer: (ctx) => [ctx.type(0)],
+    ...(op.propagate ? { propagate: op.propagate } : {}),
+    evaluate: (ctx) => [mapElements(ctx.input(0), op.f)],
+    ...(gradient
+      ? {
+          gradient: (ctx: GradientContext) => [
+            ctx.wants(0) ? gradient(ctx, ctx.input(0), () => ctx.output(), ctx.grad()) : undefined,
+          ],
+        }
+      : { nonDifferentiable: true }),
+    flops: (ctx) => (op.cost ?? 1) * outputSize(ctx),
+    keepsShape: true,
+    samples: (random) => {
+      const make = op.sample ?? ((r: Random, dims: readonly number[]) => r.tensor(dims));
+      return [
+        { label: 'rank 3', inputs: [make(random, [2, 3, 4])] },
+        { label: 'scalar', inputs: [make(random, [])] },
+      ];
+    },
+  });
+};
+
+/** Positive numbers well away from 0. */
+const positive = (random: Random, dims: readonly number[]): Tensor =>
+  mapElements(random.tensor(dims), (x) => Math.fround(0.5 + Math.abs(x)));
+
+/** Numbers away from 0, where Abs and Reciprocal are not smooth. */
+const nonzero = (random: Random, dims: readonly number[]): Tensor =>
+  mapElements(random.tensor(dims), (x) => Math.fround(x + Math.sign(x) * 0.3));
+
+const TWO_OVER_ROOT_PI = 2 / Math.sqrt(Math.PI);
+
+/** The error function to float64 accuracy: its Taylor series, and a continued fraction far out. */
+export function erf(x: number): number {
+  const a = Math.abs(x);
+  if (a > 6) return Math.sign(x);
+  if (a < 2.5) {
+    let term = x;
+    let total = x;
+    for (let n = 1; Math.abs(term) > 1e-17 * Math.abs(total); n++) {
+      term *= (-x * x) / n;
+      total += term / (2 * n + 1);
+    }
+    return TWO_OVER_ROOT_PI * total;
+  }
+  // erfc(a) = exp(−a²)/√π · 1/(a + (1/2)/(a + 1/(a + (3/2)/(a + …))))
+  let tail = a;
+  for (let n = 60; n >= 1; n--) tail = a + n / 2 / tail;
+  return Math.sign(x) * (1 - Math.exp(-a * a) / (Math.sqrt(Math.PI) * tail));
+}
+
+const neg = unary({
+  type: 'Neg',
+  f: (x) => -x,
+  gradient: ({ b }, _x, _y, g) => b.op('Neg', [g]),
+});
+
+const abs = unary({
+  type: 'Abs',
+  f: Math.abs,
+  gradient: ({ b }, x, _y, g) => b.op('Mul', [g, b.op('Sign', [x])]),
+  sample: nonzero,
+});
+
+const exp = unary({
+  type: 'Exp',
+  f: Math.exp,
+  gradient: ({ b }, _x, y, g) => b.op('Mul', [g, y()]),
+  cost: 8,
+});
+
+const log = unary({
+  type: 'Log',
+  f: Math.log,
+  gradient: ({ b }, x, _y, g) => b.op('Div', [g, x]),
+  cost: 8,
+  sample: positive,
+});
+
+const sqrt = unary({
+  type: 'Sqrt',
+  f: Math.sqrt,
+  gradient: ({ b }, x, y, g) => b.op('Div', [b.op('Mul', [g, scalarLike(b, x, 0.5)]), y()]),
+  cost: 2,
+  sample: positive,
+});
+
+const reciprocal = unary({
+  type: 'Reciprocal',
+  f: (x) => 1 / x,
+  gradient: ({ b }, _x, y, g) => b.op('Neg', [b.op('Mul', [g, b.op('Mul', [y(), y()])])]),
+  sample: nonzero,
+});
+
+const erfOp = unary({
+  type: 'Erf',
+  f: erf,
+  gradient: ({ b }, x, _y, g) => {
+    const bell = b.op('Exp', [b.op('Neg', [b.op('Mul', [x, x])])]);
+    return b.op('Mul', [g, b.op('Mul', [bell, scalarLike(b, x, TWO_OVER_ROOT_PI)])]);
+  },
+  cost: 12,
+});
+
+const sign = unary({ type: 'Sign', f: Math.sign, sample: nonzero });
+const floor = unary({ type: 'Floor', f: Math.floor });
+const ceil = unary({ type: 'Ceil', f: Math.ceil });
+
+export const elementwiseOps: readonly OpDefinition[] = [
+  add,
+  sub,
+  mul,
+  div,
+  pow,
+  sum,
+  max,
+  min,
+  neg,
+  abs,
+  exp,
+  log,
+  sqrt,
+  reciprocal,
+  erfOp,
+  sign,
+  floor,
+  ceil,
+];
