@@ -11,7 +11,10 @@ export * from './random.js';
 export * from './registry.js';
 
 import { compareOps } from './compare.js';
+import { convGradientOps } from './conv-gradient.js';
+import { convOps } from './conv.js';
 import { elementwiseOps } from './elementwise.js';
+import { matmulOps } from './matmul.js';
 import { reduceOps } from './reduce.js';
 import { registerOps } from './registry.js';
 import { tensorLayoutOps } from './tensor-layout.js';
@@ -19,3 +22,6 @@ registerOps(elementwiseOps);
 registerOps(compareOps);
 registerOps(reduceOps);
 registerOps(tensorLayoutOps);
+registerOps(convOps);
+registerOps(convGradientOps);
+registerOps(matmulOps);
