@@ -2,6 +2,7 @@
 
 export * from './backward.js';
 export * from './gradients.js';
+export * from './parameters.js';
 export * from './recompute.js';
 export * from './sgd.js';
 export * from './token.js';

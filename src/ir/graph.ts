@@ -198,7 +198,8 @@ export class Graph {
   /** Every value once: inputs, constants, node outputs. */
   *values(): Iterable<Value> {
     yield* this.inputs;
-    for (const value of this.constantSet) if (!this.inputs.includes(value)) yield value;
+    const inputs = new Set(this.inputs);
+    for (const value of this.constantSet) if (!inputs.has(value)) yield value;
     for (const node of this.nodeSet) for (const value of node.outputs) if (value) yield value;
   }
 
@@ -241,6 +242,14 @@ export class Graph {
     this.constantSet.delete(value);
   }
 
+  /** Makes a constant an input that has to be fed: a weight that is trained. */
+  constantToInput(value: Value): void {
+    invariant(this.constantSet.delete(value), `${value.name} is no constant`);
+    value.constant = undefined;
+    value.source = undefined;
+    if (!this.inputs.includes(value)) this.inputs.push(value);
+  }
+
   addNode(init: NodeInit): Node {
     const first = init.outputs.find((o) => o !== undefined);
     const node = new Node(init, init.name ?? `${init.op}:${first ?? ''}`);
@@ -255,6 +264,16 @@ export class Graph {
     });
     this.nodeSet.add(node);
     return node;
+  }
+
+  /** Gives a node one more output. */
+  addOutput(node: Node, name: string): Value {
+    const value = new Value(this.uniqueName(name));
+    value.producer = node;
+    value.outputIndex = node.outputs.length;
+    node.outputs.push(value);
+    node.source = undefined;
+    return value;
   }
 
   /** Removes a node whose outputs nobody reads. */

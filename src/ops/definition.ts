@@ -88,6 +88,11 @@ export interface OpDefinition {
   gradient?(ctx: GradientContext): (Value | undefined)[];
   /** True for operators through which no gradient flows by definition (Shape, ArgMax, comparisons). */
   readonly nonDifferentiable?: boolean;
+  /**
+   * Operands that are trained when they are constants: indices, or 'any' for elementwise operators, where a
+   * constant of more than one element is a bias or a scale. Default: none.
+   */
+  readonly parameters?: readonly number[] | 'any';
   /** Floating point operations (a multiply-add counts 2). Default 0. */
   flops?(ctx: InferContext): number;
   /** True when the result has the type and shape of operand 0 whatever these are. */

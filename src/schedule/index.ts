@@ -1,4 +1,5 @@
 // Units of the training step and what is kept, recomputed or reversed in each.
 
+export * from './order.js';
 export * from './policy.js';
 export * from './units.js';

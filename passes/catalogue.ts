@@ -1,0 +1,38 @@
+// Every pass, and the two pipelines made of them. Adding a pass: one file, one line here.
+
+import { appendLoss } from './append-loss.js';
+import { batchNormInference } from './batchnorm-inference.js';
+import { batchNormTraining } from './batchnorm-training.js';
+import { bindShapes } from './bind-shapes.js';
+import { coupleResidualBlocks } from './couple-residual-blocks.js';
+import { differentiatePass } from './differentiate.js';
+import { findResidualBlocksPass } from './find-residual-blocks.js';
+import { foldConstants } from './fold-constants.js';
+import { freeBatch } from './free-batch.js';
+import { inferTypesPass } from './infer-types.js';
+import { lowerGradients } from './lower-gradients.js';
+import { orderStep } from './order-step.js';
+import { upgradeOpset } from './upgrade-opset.js';
+
+/** Reads any export into the form the analysis works on. */
+export const importPipeline = [
+  upgradeOpset,
+  foldConstants,
+  freeBatch,
+  batchNormInference,
+  inferTypesPass,
+];
+
+/** Residual → reversible; ends in what rev.onnx holds. */
+export const couplePipeline = [findResidualBlocksPass, coupleResidualBlocks, inferTypesPass];
+
+/** Inference graph → training step; ends in what train.onnx holds. */
+export const stepPipeline = [
+  bindShapes,
+  foldConstants,
+  batchNormTraining,
+  appendLoss,
+  differentiatePass,
+  lowerGradients,
+  orderStep,
+];

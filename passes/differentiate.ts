@@ -1,0 +1,87 @@
+// Pass differentiate: forward graph → whole training step. In: a graph with its loss, chains and left blocks. Out:
+// recompute, gradients and SGD updates in the same graph; weights and state as inputs, their new values as
+// outputs. Invariant: running statistics are updated once, from the first forward pass.
+
+import { appendBackward, findParameters, updateWeight } from '../src/autodiff/index.js';
+import type { WeightUpdate } from '../src/autodiff/index.js';
+import { invariant } from '../src/diagnostics/index.js';
+import type { Graph, Value } from '../src/ir/index.js';
+import { Builder } from '../src/ops/index.js';
+import { assignPolicies, partition } from '../src/schedule/index.js';
+import { definePass } from './state.js';
+import type { RunningStatistics } from './state.js';
+
+/** One running average: old·m + new·(1 − m). */
+function average(
+  graph: Graph,
+  root: Builder,
+  old: Value,
+  batch: Value,
+  momentum: number,
+  scale: number,
+): Value {
+  const b = root.within({ phase: 'update', path: `update/${old.name}`, origin: old.name });
+  const kept = b.op('Mul', [old, b.scalar(momentum)], { name: 'kept' });
+  const fresh = b.op('Mul', [batch, b.scalar((1 - momentum) * scale)], { name: 'fresh' });
+  const next = b.op('Add', [kept, fresh], { name: 'new' });
+  graph.outputs.push(next);
+  return next;
+}
+
+function updateStatistics(
+  graph: Graph,
+  statistics: readonly RunningStatistics[],
+  root: Builder,
+): { old: Value; next: Value }[] {
+  return statistics.flatMap((s) => {
+    const unbiased = s.count > 1 ? s.count / (s.count - 1) : 1;
+    for (const old of [s.runningMean, s.runningVariance])
+      if (old.constant) graph.constantToInput(old);
+    return [
+      { old: s.runningMean, next: average(graph, root, s.runningMean, s.batchMean, s.momentum, 1) },
+      {
+        old: s.runningVariance,
+        next: average(graph, root, s.runningVariance, s.batchVariance, s.momentum, unbiased),
+      },
+    ];
+  });
+}
+
+export const differentiatePass = definePass({
+  name: 'differentiate',
+  summary: 'derive the backward pass under the chosen policies and append SGD',
+  run: (state) => {
+    const { settings, loss } = state;
+    const { graph } = state.model;
+    invariant(loss, 'differentiate needs append-loss before it');
+    graph.sort();
+    const parameters = findParameters(graph);
+    const units = assignPolicies(partition(graph, state.chains, state.left), settings.policy);
+    const root = new Builder(graph, { phase: 'forward', path: 'step' });
+    const scalar = (name: string): Value => graph.addInput(name, { dtype: 'float32', shape: [] });
+    const sgd = {
+      learningRate: scalar('learning_rate'),
+      momentum: scalar('momentum'),
+      weightDecay: scalar('weight_decay'),
+    };
+    const backward = appendBackward(graph, units, loss.loss, new Set(parameters), root, {
+      token: settings.token,
+    });
+    const updates: WeightUpdate[] = [];
+    for (const weight of parameters) {
+      const gradient = backward.gradients.get(weight);
+      if (!gradient) continue;
+      const shape = weight.shape ?? [];
+      graph.constantToInput(weight);
+      const velocity = graph.addInput(`${weight.name}.velocity`, { dtype: 'float32', shape });
+      const released = settings.token ? backward.released.get(weight) : undefined;
+      const options = { nesterov: settings.nesterov, decays: shape.length >= 2 };
+      const update = updateWeight(weight, gradient, velocity, released, sgd, options, root);
+      updates.push(update);
+      graph.outputs.push(update.newWeight, update.newVelocity);
+    }
+    const statistics = updateStatistics(graph, state.statistics, root);
+    graph.removeDead();
+    state.step = { units, backward, updates, statistics, ...sgd };
+  },
+});

@@ -1,0 +1,25 @@
+// Pass order-step: results at the end of the file, so that the executor works through the schedule. In: a lowered
+// step. Out: the same nodes in schedule order: loss first, then the units' updates from the last to the first.
+
+import { invariant } from '../src/diagnostics/index.js';
+import type { Node } from '../src/ir/index.js';
+import { orderResults } from '../src/schedule/index.js';
+import { definePass } from './state.js';
+
+export const orderStep = definePass({
+  name: 'order-step',
+  summary: 'order results so that the executor follows the schedule',
+  run: ({ model: { graph }, step, loss }) => {
+    invariant(step && loss, 'order-step needs differentiate before it');
+    const producers = [
+      loss.loss,
+      loss.correct,
+      ...step.statistics.map((s) => s.next),
+      ...[...step.updates].reverse().map((u) => u.newWeight),
+    ].map((value) => value.producer);
+    orderResults(
+      graph,
+      producers.filter((node): node is Node => node !== undefined),
+    );
+  },
+});

@@ -1,0 +1,110 @@
+// What the passes work on: the model and what has been found out about it. In: a model and settings. Out: the
+// same, more complete after every pass. Invariant: values and nodes named here belong to state.model.
+
+import type { ResidualBlock } from '../src/analysis/index.js';
+import type { BackwardResult, WeightUpdate } from '../src/autodiff/index.js';
+import type { Model, Value } from '../src/ir/index.js';
+import type { Target } from '../src/lowering/index.js';
+import type { CoupledChain } from '../src/reversible/index.js';
+import { definePass as defineAnyPass } from '../src/rewrite/index.js';
+import type { Pass } from '../src/rewrite/index.js';
+import type { Policy, ScheduledUnit } from '../src/schedule/index.js';
+
+export type Recipe = 'rewire' | 'none';
+
+export interface Settings {
+  readonly recipe: Recipe;
+  readonly policy: Policy;
+  readonly target: Target;
+  /** Extent of the batch dimension of the step graph. */
+  readonly batch: number;
+  /** Shapes given by hand, by input name. */
+  readonly inputShapes: ReadonlyMap<string, readonly number[]>;
+  readonly nesterov: boolean;
+  /** False only where a test or benchmark shows what the token is for. */
+  readonly token: boolean;
+}
+
+export const DEFAULT_SETTINGS: Settings = {
+  recipe: 'rewire',
+  policy: 'reverse',
+  target: 'cpu',
+  batch: 32,
+  inputShapes: new Map(),
+  nesterov: false,
+  token: true,
+};
+
+/** What became of one residual block. */
+export interface BlockReport {
+  readonly id: string;
+  readonly kind: ResidualBlock['kind'];
+  readonly shape: readonly (number | string)[] | undefined;
+  readonly coupled: boolean;
+  readonly reason: string;
+}
+
+/** A batch norm in training form: where its running statistics live. */
+export interface RunningStatistics {
+  readonly runningMean: Value;
+  readonly runningVariance: Value;
+  readonly batchMean: Value;
+  readonly batchVariance: Value;
+  /** running' = momentum·running + (1 − momentum)·batch (the ONNX convention; PyTorch's is 1 − this). */
+  readonly momentum: number;
+  /** Elements per channel, N·H·W: PyTorch keeps the unbiased variance, N/(N−1) of the batch's. */
+  readonly count: number;
+}
+
+export interface Loss {
+  readonly images: Value;
+  readonly labels: Value;
+  readonly logits: Value;
+  readonly loss: Value;
+  /** How many samples of the batch were classified correctly. */
+  readonly correct: Value;
+}
+
+/** The training step, once differentiated. */
+export interface StepState {
+  readonly units: readonly ScheduledUnit[];
+  readonly backward: BackwardResult;
+  readonly updates: readonly WeightUpdate[];
+  readonly statistics: readonly { readonly old: Value; readonly next: Value }[];
+  readonly learningRate: Value;
+  readonly momentum: Value;
+  readonly weightDecay: Value;
+}
+
+export interface CompileState {
+  readonly model: Model;
+  readonly settings: Settings;
+  /** Residual blocks as found, coupled or not. */
+  blocks: readonly ResidualBlock[];
+  reports: readonly BlockReport[];
+  longestRun: number;
+  chains: readonly CoupledChain[];
+  /** Blocks that were not coupled and are units of their own. */
+  left: readonly ResidualBlock[];
+  statistics: readonly RunningStatistics[];
+  loss: Loss | undefined;
+  step: StepState | undefined;
+  /** Things the user should know, in plain words. */
+  readonly notes: string[];
+}
+
+export const createState = (model: Model, settings: Partial<Settings> = {}): CompileState => ({
+  model,
+  settings: { ...DEFAULT_SETTINGS, ...settings },
+  blocks: [],
+  reports: [],
+  longestRun: 0,
+  chains: [],
+  left: [],
+  statistics: [],
+  loss: undefined,
+  step: undefined,
+  notes: [],
+});
+
+export const definePass = (pass: Pass<CompileState>): Pass<CompileState> => defineAnyPass(pass);

@@ -1,0 +1,3 @@
+// The plan and how it is read and written.
+
+export * from './types.js';

@@ -1,0 +1,52 @@
+// The order of the step graph. In: a graph whose results have been named in the order they shall be computed.
+// Out: the same nodes, ordered so that an executor which walks back from the last result (ONNX Runtime does)
+// computes them in that order. Invariant: producers come before their readers.
+//
+// ONNX Runtime ignores the order of the file except in two places: it starts at the nodes nobody reads, the
+// last in the file first, and among a node's operands it visits the producer that is latest in the file first.
+
+import type { Graph, Node } from '../ir/index.js';
+
+const isLeaf = (node: Node): boolean => node.outputs.every((v) => !v?.isUsed);
+
+/**
+ * Puts the nodes nobody reads at the end.
+ * @param wanted these nodes in the order they shall run; others run before them
+ */
+export function orderResults(graph: Graph, wanted: readonly Node[]): void {
+  graph.sort();
+  const rank = new Map(wanted.map((node, index) => [node, index]));
+  const inner: Node[] = [];
+  const leaves: Node[] = [];
+  for (const node of graph.nodes) (isLeaf(node) ? leaves : inner).push(node);
+  const at = (node: Node): number => rank.get(node) ?? -1;
+  // The first to run stands last.
+  leaves.sort((a, b) => at(b) - at(a));
+  graph.reorder([...inner, ...leaves]);
+}
+
+/** The order in which ONNX Runtime runs the nodes of a graph (its default, a depth-first search from the leaves). */
+export function executionOrder(graph: Graph): Node[] {
+  const index = new Map<Node, number>();
+  for (const node of graph.nodes) index.set(node, index.size);
+  const at = (node: Node): number => index.get(node) ?? 0;
+  const stack: { node: Node; leave: boolean }[] = [];
+  for (const node of graph.nodes) if (isLeaf(node)) stack.push({ node, leave: false });
+  const seen = new Set<Node>();
+  const order: Node[] = [];
+  for (let top = stack.pop(); top; top = stack.pop()) {
+    const { node } = top;
+    if (top.leave) {
+      order.push(node);
+      continue;
+    }
+    if (seen.has(node)) continue;
+    seen.add(node);
+    stack.push({ node, leave: true });
+    const producers = new Set<Node>();
+    for (const value of node.inputs) if (value?.producer) producers.add(value.producer);
+    for (const producer of [...producers].sort((a, b) => at(a) - at(b)))
+      if (!seen.has(producer)) stack.push({ node: producer, leave: false });
+  }
+  return order;
+}
