@@ -1,0 +1,38 @@
+// Early checks of a model that was read. Invariant: nothing is loaded; only the existence, the place and the
+// size of data files are looked at.
+
+import { DiagnosticError } from '../diagnostics/index.js';
+import type { Model } from '../ir/index.js';
+import { TensorData } from './tensor-data.js';
+
+/** How many problems a message lists. */
+const LISTED = 5;
+
+/** The tensors of a model whose elements lie in data files: initializers and tensor attributes. */
+function* externalTensors(model: Model): Iterable<TensorData> {
+  for (const { constant } of model.graph.constants)
+    if (constant instanceof TensorData && constant.external) yield constant;
+  for (const node of model.graph.nodes)
+    for (const [, attribute] of node.attributes.entries())
+      if (attribute.kind === 'tensor' && attribute.value instanceof TensorData)
+        if (attribute.value.external) yield attribute.value;
+}
+
+/** @throws DiagnosticError model/external-data, listing what is missing or may not be used */
+export function checkExternalData(model: Model): void {
+  const problems: string[] = [];
+  let where = '';
+  for (const tensor of externalTensors(model)) {
+    try {
+      tensor.rawRange();
+    } catch (error) {
+      if (!(error instanceof DiagnosticError)) throw error;
+      where ||= tensor.span.source.label;
+      problems.push(`${tensor.name}: ${error.why}`);
+    }
+  }
+  if (problems.length === 0) return;
+  const more = problems.length - LISTED;
+  const list = problems.slice(0, LISTED).join('; ') + (more > 0 ? `; and ${more} more` : '');
+  throw new DiagnosticError('model/external-data', where, list);
+}

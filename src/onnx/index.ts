@@ -1,0 +1,8 @@
+// ONNX files ⇄ the intermediate representation.
+
+export { checkExternalData } from './check.js';
+export { atomicWrite } from './files.js';
+export { decodeModel, readModel, readTensor } from './read.js';
+export { TensorData } from './tensor-data.js';
+export { encodeModel, writeModel, writeTensor } from './write.js';
+export type { EncodeOptions, ExternalMode } from './write.js';

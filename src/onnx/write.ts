@@ -1,0 +1,168 @@
+// Model → bytes or files. Invariant: a model that has not changed is written as the very bytes it was read
+// from; a file appears whole or not at all; the files a model was read from are never overwritten.
+
+import { existsSync, mkdirSync, realpathSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { DiagnosticError } from '../diagnostics/index.js';
+import type { ConstantData, Model } from '../ir/index.js';
+import { encode, fromBigInt } from './codec.js';
+import { atomicWriteWith } from './files.js';
+import { Output } from './output.js';
+import { MODEL, ModelRecord } from './record.js';
+import { TensorData } from './tensor-data.js';
+import { DataFile, encodeTensor, makeTarget } from './tensor-write.js';
+import type { TensorTarget } from './tensor-write.js';
+import { writeGraph } from './write-graph.js';
+
+/** Protobuf messages end here. */
+const MAX_MESSAGE = 2 ** 31 - 1;
+
+/**
+ * Where weights go. auto: where they are, or into a data file if the model would exceed 2 GiB; never: into the
+ * model file; always: those of 1 KiB and more into a data file.
+ */
+export type ExternalMode = 'auto' | 'never' | 'always';
+
+export interface EncodeOptions {
+  readonly external?: ExternalMode;
+  /** The name of the data file that `external` makes; required for 'always' and for large models. */
+  readonly dataName?: string;
+  /** Write the types of all values, not only those the file had. Default false. */
+  readonly valueInfo?: boolean;
+}
+
+interface Layout {
+  readonly main: Output;
+  readonly data: DataFile | undefined;
+}
+
+/** The model as bytes. References to existing data files are kept unless external is 'never'. */
+export function encodeModel(
+  model: Model,
+  options: EncodeOptions = {},
+): { bytes: Uint8Array; external?: { name: string; bytes: Uint8Array } } {
+  const { main, data } = layout(model, options, options.external === 'never');
+  const bytes = main.bytes();
+  return data
+    ? { bytes, external: { name: data.location, bytes: data.content.bytes() } }
+    : { bytes };
+}
+
+/**
+ * Writes the model, and a data file beside it where weights are external.
+ * @throws DiagnosticError usage/output
+ */
+export function writeModel(
+  model: Model,
+  path: string,
+  options: Omit<EncodeOptions, 'dataName'> = {},
+): void {
+  const record = model.source instanceof ModelRecord ? model.source : undefined;
+  const folder = dirname(path);
+  makeFolder(folder);
+  const from = record?.path === undefined ? undefined : dirname(record.path);
+  const relocate =
+    options.external === 'never' || (from !== undefined && real(from) !== real(folder));
+  const dataName = `${basename(path)}.data`;
+  const { main, data } = layout(model, { ...options, dataName }, relocate);
+  const dataPath = join(folder, dataName);
+  for (const source of sourcesOf(model, record)) {
+    const target = [path, ...(data ? [dataPath] : [])].find((p) => real(p) === real(source));
+    if (target !== undefined)
+      throw new DiagnosticError('usage/output', target, 'the model was read from this file');
+  }
+  if (data) atomicWriteWith(dataPath, (write) => data.content.emit(write));
+  atomicWriteWith(path, (write) => main.emit(write));
+}
+
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    throw new DiagnosticError('usage/output', folder, error instanceof Error ? error.message : '');
+  }
+}
+
+const real = (path: string): string => (existsSync(path) ? realpathSync(path) : resolve(path));
+
+/** The files that the content of a model still comes from. */
+function sourcesOf(model: Model, record: ModelRecord | undefined): Set<string> {
+  const paths = new Set<string>();
+  if (record?.path !== undefined) paths.add(record.path);
+  for (const { constant } of model.graph.constants)
+    if (constant instanceof TensorData) {
+      const { external, files } = constant;
+      if (constant.span.source.label !== 'model') paths.add(constant.span.source.label);
+      if (external && files.folder !== undefined) paths.add(join(files.folder, external.location));
+    }
+  return paths;
+}
+
+function layout(model: Model, options: EncodeOptions, relocate: boolean): Layout {
+  const { external = 'auto', dataName } = options;
+  const valueInfo = options.valueInfo ?? false;
+  const withData = (): Layout => {
+    if (dataName === undefined)
+      throw new DiagnosticError('usage/output', 'model', 'no name for the data file is given');
+    const data = new DataFile(dataName);
+    const main = writeMessage(model, makeTarget(relocate, data), valueInfo);
+    return { main, data: data.content.length > 0 ? data : undefined };
+  };
+  if (external === 'always') return withData();
+  const main = writeMessage(model, makeTarget(relocate, undefined), valueInfo);
+  if (main.length <= MAX_MESSAGE) return { main, data: undefined };
+  if (external === 'auto') return withData();
+  throw new DiagnosticError(
+    'usage/output',
+    'model',
+    'a model of more than 2 GiB needs a data file',
+  );
+}
+
+function writeMessage(model: Model, target: TensorTarget, valueInfo: boolean): Output {
+  const record = model.source instanceof ModelRecord ? model.source : undefined;
+  const graph = writeGraph(model.graph, { target, valueInfo });
+  const header = new Map<number, (out: Output) => void>();
+  const producer = model.producerName || (record ? '' : 'revnetify');
+  if (!record || model.irVersion !== record.irVersion)
+    header.set(MODEL.irVersion, (out) => out.varintField(MODEL.irVersion, model.irVersion));
+  if (!record || producer !== record.producerName)
+    header.set(MODEL.producer, (out) =>
+      out.field(MODEL.producer, new TextEncoder().encode(producer)),
+    );
+  if (graph.changed || !record)
+    header.set(MODEL.graph, (out) => out.field(MODEL.graph, graph.content));
+  if (!record || !sameMap(model.opsets, record.opsets))
+    header.set(MODEL.opset, (out) => {
+      for (const [domain, version] of model.opsets) {
+        const entry = { domain, version: fromBigInt(BigInt(version)) };
+        out.field(MODEL.opset, encode('OperatorSetIdProto', entry));
+      }
+    });
+  if (!record || !sameMap(model.metadata, record.metadata))
+    header.set(MODEL.metadata, (out) => {
+      for (const [key, value] of model.metadata)
+        out.field(MODEL.metadata, encode('StringStringEntryProto', { key, value }));
+    });
+  const out = new Output();
+  const done = new Set<number>();
+  for (const field of record?.fields ?? []) {
+    const write = header.get(field.number);
+    if (!write) out.add(field);
+    else if (!done.has(field.number)) {
+      done.add(field.number);
+      write(out);
+    }
+  }
+  for (const [number, write] of [...header].sort(([a], [b]) => a - b))
+    if (!done.has(number)) write(out);
+  return out;
+}
+
+const sameMap = <V>(a: ReadonlyMap<string, V>, b: ReadonlyMap<string, V>): boolean =>
+  a.size === b.size && [...a].every(([key, value]) => b.get(key) === value);
+
+/** A TensorProto file (.pb). */
+export function writeTensor(data: ConstantData, name = ''): Uint8Array {
+  return encodeTensor(name, data, makeTarget(true, undefined)).bytes();
+}
