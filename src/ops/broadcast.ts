@@ -215,6 +215,27 @@ export function zipElements(
   return new Tensor(dtype, dims, out);
 }
 
+/** The tensor with its slices along one axis rearranged; index −1 stands for a slice of `fill`. */
+export function takeAlong(
+  tensor: Tensor,
+  axis: number,
+  indices: readonly number[],
+  fill = 0,
+): Tensor {
+  const outer = elementCount(tensor.dims.slice(0, axis));
+  const extent = tensor.dims[axis] as number;
+  const inner = elementCount(tensor.dims.slice(axis + 1));
+  const dims = tensor.dims.map((d, i) => (i === axis ? indices.length : d));
+  const out = new Float64Array(elementCount(dims)).fill(fill);
+  for (let o = 0; o < outer; o++)
+    indices.forEach((index, k) => {
+      if (index < 0) return;
+      const from = (o * extent + index) * inner;
+      out.set(tensor.data.subarray(from, from + inner), (o * indices.length + k) * inner);
+    });
+  return new Tensor(tensor.dtype, dims, out);
+}
+
 // ---- building
 
 /** A 0-d constant of the element type of another value. */
@@ -272,6 +293,32 @@ export function unbroadcast(b: Builder, grad: Value, shape: Shape | undefined): 
         : b.op('Squeeze', [result, b.ints(...leading)]);
   } else if (lead > 0) result = reduceSum(b, result, leading, false);
   return result;
+}
+
+/** Refuses the gradient of a node that has none in the form it is used. */
+export function noGradient(node: Node, why: string): never {
+  throw new DiagnosticError('op/no-gradient', `node ${node.name} (${node.op})`, why);
+}
+
+/** Elements of an operand that must be constant for a gradient to be built. */
+export function constantOperand(node: Node, index: number): number[] | undefined {
+  const value = node.inputs[index];
+  if (!value) return undefined;
+  return (
+    value.constant?.load().toArray() ??
+    noGradient(node, `operand ${index} (${value.name}) is not constant`)
+  );
+}
+
+/** Static shape of a value that a gradient needs. */
+export function knownShape(node: Node, value: Value): readonly number[] {
+  const { shape } = value;
+  if (isStatic(shape)) return shape;
+  throw new DiagnosticError(
+    'shape/unknown',
+    `node ${node.name} (${node.op})`,
+    `its gradient needs the shape of ${value.name}, which is [${shape?.join(',') ?? '…'}]`,
+  );
 }
 
 /** ReduceSum over constant axes. */

@@ -2,6 +2,7 @@
 // chosen elements. Invariant: no gradient flows through a comparison; Where passes it on to what was chosen.
 
 import { Tensor } from '../ir/index.js';
+import type { Dim } from '../ir/index.js';
 import type { OpDefinition, OpSample } from './definition.js';
 import { defineOp } from './definition.js';
 import {
@@ -43,6 +44,27 @@ const comparison = (
     ],
   });
 
+/** Whether two extents are equal: 1, 0, or undefined where it depends. No extent is negative. */
+function equalDims(a: Dim, b: Dim): number | undefined {
+  if (a === b) return 1;
+  if (typeof a === 'number' && typeof b === 'number') return 0;
+  return (typeof a === 'number' && a < 0) || (typeof b === 'number' && b < 0) ? 0 : undefined;
+}
+
+/** Exporters compare shapes with −1 to find the extents an Expand shall keep. */
+const equal: OpDefinition = {
+  ...comparison('Equal', (x, y) => x === y),
+  propagate: (ctx) => {
+    const a = ctx.content(0);
+    const b = ctx.content(1);
+    if (!a || !b || (a.length !== b.length && b.length !== 1 && a.length !== 1)) return undefined;
+    const results = Array.from({ length: Math.max(a.length, b.length) }, (_, i) =>
+      equalDims(a[a.length === 1 ? 0 : i] ?? 0, b[b.length === 1 ? 0 : i] ?? 0),
+    );
+    return results.every((r) => r !== undefined) ? results : undefined;
+  },
+};
+
 const not = defineOp({
   type: 'Not',
   infer: (ctx) => [ctx.type(0)],
@@ -65,6 +87,13 @@ const where = defineOp({
         shape: known ? broadcastShapes(ctx, [ctx.shape(0), ctx.shape(1), ctx.shape(2)]) : undefined,
       },
     ];
+  },
+  propagate: (ctx) => {
+    const mask = ctx.numbers(0);
+    const x = ctx.content(1);
+    const y = ctx.content(2);
+    if (!mask || x?.length !== mask.length || y?.length !== mask.length) return undefined;
+    return mask.map((m, i) => (m === 0 ? y[i] : x[i]) as Dim);
   },
   evaluate: (ctx) => {
     const dims = broadcastDims([0, 1, 2].map((i) => ctx.input(i).dims));
@@ -109,7 +138,7 @@ export const compareOps: readonly OpDefinition[] = [
   comparison('GreaterOrEqual', (x, y) => x >= y),
   comparison('Less', (x, y) => x < y),
   comparison('LessOrEqual', (x, y) => x <= y),
-  comparison('Equal', (x, y) => x === y),
+  equal,
   comparison('And', (x, y) => x !== 0 && y !== 0, truths),
   comparison('Or', (x, y) => x !== 0 || y !== 0, truths),
   not,

@@ -28,6 +28,7 @@ function combine(
 ): readonly Dim[] | undefined {
   const a = ctx.content(0);
   const b = ctx.content(1);
+  if (isFloat(ctx.type(0).dtype)) return undefined;
   if (!a || !b || (a.length !== b.length && a.length !== 1 && b.length !== 1)) return undefined;
   return Array.from({ length: a.length === 1 ? b.length : a.length }, (_, i) => {
     const x = a.length === 1 ? a[0] : a[i];
@@ -371,8 +372,10 @@ const erfOp = unary({
 });
 
 const sign = unary({ type: 'Sign', f: Math.sign, sample: nonzero });
-const floor = unary({ type: 'Floor', f: Math.floor });
-const ceil = unary({ type: 'Ceil', f: Math.ceil });
+// Extents stay what they are when an exporter rounds them after a cast to float and back.
+const whole: OpDefinition['propagate'] = (ctx) => ctx.content(0);
+const floor = unary({ type: 'Floor', f: Math.floor, propagate: whole });
+const ceil = unary({ type: 'Ceil', f: Math.ceil, propagate: whole });
 
 export const elementwiseOps: readonly OpDefinition[] = [
   add,

@@ -34,11 +34,7 @@ function reducedAxes(
 const keeps = (attributes: Attributes): boolean => attributes.int('keepdims', 1) === 1;
 
 /** Shape with the axes reduced. */
-function without<T extends Dim>(
-  shape: readonly T[],
-  axes: readonly number[],
-  keep: boolean,
-): Dim[] {
+function without(shape: Shape, axes: readonly number[], keep: boolean): Dim[] {
   return keep
     ? shape.map((d, i) => (axes.includes(i) ? 1 : d))
     : shape.filter((_, i) => !axes.includes(i));

@@ -7,7 +7,9 @@ import {
   broadcastDims,
   broadcastShapes,
   broadcastTo,
+  constantOperand,
   impossible,
+  knownShape,
   normalizeAxes,
   permute,
   reduceSum,
@@ -307,10 +309,8 @@ const tile = defineOp({
   gradient: (ctx) => {
     if (!ctx.wants(0)) return [undefined];
     const { b } = ctx;
-    const repeats = ctx.input(1).constant?.load().toArray();
-    const dims = ctx.input(0).shape;
-    if (!repeats || !dims?.every((d) => typeof d === 'number'))
-      return impossible('the gradient of Tile needs constant repeats and a known shape');
+    const repeats = constantOperand(ctx.node, 1) ?? [];
+    const dims = knownShape(ctx.node, ctx.input(0));
     const split = dims.flatMap((d, i) => [repeats[i] ?? 1, d]);
     const apart = b.op('Reshape', [ctx.grad(), b.ints(...split)]);
     return [

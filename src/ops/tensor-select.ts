@@ -1,0 +1,419 @@
+// Joining, splitting and picking: Concat, Split, Gather, GatherElements, ScatterElements, OneHot. In: tensors
+// and integer indices. Out: the elements picked. Invariant: a negative index counts from the end.
+
+import { Attributes, Tensor, elementCount, int, ints, isFloat, string } from '../ir/index.js';
+import type { Dim, Shape, Value } from '../ir/index.js';
+import {
+  expandLike,
+  impossible,
+  knownShape,
+  noGradient,
+  normalizeAxis,
+  scalarLike,
+  stridesOf,
+  takeAlong,
+} from './broadcast.js';
+import { REVNETIFY, defineOp } from './definition.js';
+import type { GradientContext, InferContext, OpDefinition } from './definition.js';
+
+const axisOf = (attributes: Attributes, rank: number, fallback = 0): number =>
+  normalizeAxis(attributes.int('axis', fallback), rank, impossible);
+
+const inferAxis = (ctx: InferContext, rank: number, fallback = 0): number =>
+  normalizeAxis(ctx.attributes.int('axis', fallback), rank, (why) => ctx.fail(why));
+
+const wrap = (index: number, extent: number): number => (index < 0 ? index + extent : index);
+
+// ---- Concat
+
+function concatShape(ctx: InferContext): Shape | undefined {
+  const types = Array.from({ length: ctx.inputCount }, (_, i) => ctx.type(i));
+  const shapes = types.flatMap((t) => (t.shape ? [t.shape] : []));
+  const rank = shapes[0]?.length;
+  if (rank === undefined || shapes.length < types.length) return undefined;
+  if (shapes.some((s) => s.length !== rank)) ctx.fail('operands differ in rank');
+  const axis = inferAxis(ctx, rank);
+  return Array.from({ length: rank }, (_, i): Dim => {
+    const dims = shapes.map((s) => s[i] as Dim);
+    if (i !== axis) {
+      const numbers = new Set(dims.filter((d) => typeof d === 'number'));
+      if (numbers.size > 1) ctx.fail(`operands differ along axis ${i}`);
+      return [...numbers][0] ?? (dims[0] as Dim);
+    }
+    if (dims.length === 1) return dims[0] as Dim;
+    return dims.every((d) => typeof d === 'number') ? dims.reduce((a, d) => a + d, 0) : ctx.fresh();
+  });
+}
+
+const concat = defineOp({
+  type: 'Concat',
+  infer: (ctx) => [{ dtype: ctx.type(0).dtype, shape: concatShape(ctx) }],
+  propagate: (ctx) => {
+    const parts = Array.from({ length: ctx.inputCount }, (_, i) => ctx.content(i));
+    // What is unknown but has a known length takes its place as fresh symbols.
+    const filled = parts.map((part, i): readonly Dim[] | undefined => {
+      if (part) return part;
+      const shape = ctx.type(i).shape;
+      const count = shape?.length === 1 ? shape[0] : undefined;
+      return typeof count === 'number' && count <= 16 && !isFloat(ctx.type(i).dtype)
+        ? Array.from({ length: count }, () => ctx.fresh())
+        : undefined;
+    });
+    if (parts.every((p) => !p) || filled.some((p) => !p)) return undefined;
+    return filled.flatMap((part) => part ?? []);
+  },
+  evaluate: (ctx) => {
+    const parts = ctx.inputs.flatMap((t) => (t ? [t] : []));
+    const first = ctx.input(0);
+    const axis = axisOf(ctx.attributes, first.dims.length);
+    const dims = first.dims.map((d, i) =>
+      i === axis ? parts.reduce((n, t) => n + (t.dims[i] as number), 0) : d,
+    );
+    const out = Tensor.zeros(first.dtype, dims);
+    const row = elementCount(dims.slice(axis));
+    const outer = elementCount(dims.slice(0, axis));
+    let at = 0;
+    for (const part of parts) {
+      const own = elementCount(part.dims.slice(axis));
+      for (let o = 0; o < outer; o++)
+        out.data.set(part.data.subarray(o * own, (o + 1) * own), o * row + at);
+      at += own;
+    }
+    return [out];
+  },
+  gradient: (ctx) => {
+    const { b, node } = ctx;
+    const axis = axisOf(ctx.attributes, ctx.grad().shape?.length ?? 0);
+    let at = 0;
+    return node.inputs.map((value, i) => {
+      if (!value) return undefined;
+      const extent = value.shape?.[axis];
+      if (typeof extent !== 'number')
+        return ctx.wants(i)
+          ? noGradient(node, `the extent of ${value.name} is not known`)
+          : undefined;
+      const start = at;
+      at += extent;
+      if (!ctx.wants(i)) return undefined;
+      return b.op('Slice', [ctx.grad(), b.ints(start), b.ints(at), b.ints(axis)]);
+    });
+  },
+  samples: (random) => [
+    {
+      label: 'three along channels',
+      inputs: [random.tensor([2, 1, 3]), random.tensor([2, 2, 3]), random.tensor([2, 3, 3])],
+      attributes: new Attributes({ axis: int(1) }),
+    },
+    {
+      label: 'negative axis',
+      inputs: [random.tensor([2, 3]), random.tensor([2, 1])],
+      attributes: new Attributes({ axis: int(-1) }),
+    },
+  ],
+});
+
+// ---- Split
+
+/** Extents of the parts; undefined while they are not known. */
+function parts(
+  given: readonly Dim[] | undefined,
+  hasOperand: boolean,
+  extent: Dim,
+  count: number,
+): readonly Dim[] | undefined {
+  if (hasOperand) return given;
+  if (count === 1) return [extent];
+  if (typeof extent !== 'number') return undefined;
+  const each = Math.ceil(extent / count);
+  return Array.from({ length: count }, (_, i) => Math.min(each, extent - i * each));
+}
+
+const split = defineOp({
+  type: 'Split',
+  infer: (ctx) => {
+    const { dtype, shape } = ctx.type(0);
+    const count = ctx.outputCount;
+    if (!shape) return Array.from({ length: count }, () => ({ dtype, shape }));
+    const axis = inferAxis(ctx, shape.length);
+    const extents = parts(ctx.content(1), ctx.has(1), shape[axis] as Dim, count);
+    return Array.from({ length: count }, (_, k) => ({
+      dtype,
+      shape: shape.map((d, i) => (i === axis ? (extents?.[k] ?? ctx.fresh()) : d)),
+    }));
+  },
+  evaluate: (ctx) => {
+    const x = ctx.input(0);
+    const axis = axisOf(ctx.attributes, x.dims.length);
+    const given = ctx.inputs[1]?.toArray();
+    const extents = parts(given, !!given, x.dims[axis] as number, ctx.outputCount) ?? [];
+    let at = 0;
+    return extents.map((extent) => {
+      const indices = Array.from({ length: extent as number }, (_, i) => at + i);
+      at += extent as number;
+      return takeAlong(x, axis, indices);
+    });
+  },
+  gradient: (ctx) => {
+    if (!ctx.wants(0)) return [undefined];
+    const { b } = ctx;
+    const grads = ctx.node.outputs.map((value, i) => {
+      if (ctx.hasGrad(i)) return ctx.grad(i);
+      if (!value) noGradient(ctx.node, `output ${i} is left out`);
+      return expandLike(b, scalarLike(b, value, 0), value);
+    });
+    return [b.op('Concat', grads, { attributes: { axis: int(ctx.attributes.int('axis', 0)) } })];
+  },
+  samples: (random) => [
+    {
+      label: 'halves',
+      inputs: [random.tensor([2, 4, 3])],
+      attributes: new Attributes({ axis: int(1) }),
+      outputs: 2,
+    },
+    {
+      label: 'uneven',
+      inputs: [random.tensor([5, 2]), Tensor.ints([1, 4])],
+      constants: [1],
+      outputs: 2,
+    },
+    {
+      label: 'last axis in three',
+      inputs: [random.tensor([2, 6]), Tensor.ints([1, 2, 3])],
+      constants: [1],
+      attributes: new Attributes({ axis: int(-1) }),
+      outputs: 3,
+    },
+  ],
+});
+
+// ---- Gather
+
+const gather = defineOp({
+  type: 'Gather',
+  infer: (ctx) => {
+    const { dtype, shape } = ctx.type(0);
+    const index = ctx.type(1).shape;
+    if (!shape || !index) return [{ dtype, shape: undefined }];
+    const axis = inferAxis(ctx, shape.length);
+    return [{ dtype, shape: [...shape.slice(0, axis), ...index, ...shape.slice(axis + 1)] }];
+  },
+  propagate: (ctx) => {
+    const content = ctx.content(0);
+    const indices = ctx.numbers(1);
+    if (!content || !indices || ctx.shape(0).length !== 1) return undefined;
+    return indices.map((i) => content[wrap(i, content.length)] ?? ctx.fail(`index ${i}`));
+  },
+  evaluate: (ctx) => {
+    const x = ctx.input(0);
+    const index = ctx.input(1);
+    const axis = axisOf(ctx.attributes, x.dims.length);
+    const extent = x.dims[axis] as number;
+    const picked = takeAlong(
+      x,
+      axis,
+      index.toArray().map((i) => wrap(i, extent)),
+    );
+    return [picked.reshape([...x.dims.slice(0, axis), ...index.dims, ...x.dims.slice(axis + 1)])];
+  },
+  gradient: (ctx) => (ctx.wants(0) ? [gatherGradient(ctx)] : [undefined]),
+  samples: (random) => [
+    { label: 'rows', inputs: [random.tensor([5, 3]), Tensor.ints([4, 0, 4])], constants: [1] },
+    {
+      label: 'one index along axis 1',
+      inputs: [random.tensor([2, 4, 3]), Tensor.of('int64', [], [-3])],
+      constants: [1],
+      attributes: new Attributes({ axis: int(1) }),
+    },
+    {
+      label: 'a matrix of indices that are fed',
+      inputs: [random.tensor([2, 4]), Tensor.of('int64', [2, 2], [3, 0, 0, 1])],
+      attributes: new Attributes({ axis: int(-1) }),
+    },
+  ],
+});
+
+/** One constant index is a slice put back; otherwise updates are added up where they came from. */
+function gatherGradient(ctx: GradientContext): Value {
+  const { b, node } = ctx;
+  const dims = knownShape(node, ctx.input(0));
+  const index = ctx.input(1);
+  const axis = axisOf(ctx.attributes, dims.length);
+  const extent = dims[axis] as number;
+  const outer = elementCount(dims.slice(0, axis));
+  const inner = elementCount(dims.slice(axis + 1));
+  const count = elementCount(knownShape(node, index));
+  const fixed = count === 1 ? index.constant?.load().data[0] : undefined;
+  if (fixed !== undefined) {
+    const at = wrap(fixed, extent);
+    const one = b.op('Reshape', [ctx.grad(), b.ints(...dims.map((d, i) => (i === axis ? 1 : d)))]);
+    return b.op(`${REVNETIFY}.SliceGrad`, [one], {
+      attributes: {
+        starts: ints([at]),
+        ends: ints([at + 1]),
+        axes: ints([axis]),
+        steps: ints([1]),
+        input_shape: ints(dims),
+      },
+    });
+  }
+  const updates = b.op('Reshape', [ctx.grad(), b.ints(outer, count, inner)]);
+  const places = b.op('Expand', [
+    b.op('Reshape', [index, b.ints(1, count, 1)]),
+    b.ints(outer, count, inner),
+  ]);
+  const zeros = b.op('Expand', [scalarLike(b, updates, 0), b.ints(outer, extent, inner)]);
+  const summed = b.op('ScatterElements', [zeros, places, updates], {
+    attributes: { axis: int(1), reduction: string('add') },
+  });
+  return b.op('Reshape', [summed, b.ints(...dims)]);
+}
+
+// ---- GatherElements and ScatterElements
+
+/** Offsets into `dims` of the places that `index` names along an axis. */
+function elementOffsets(index: Tensor, dims: readonly number[], axis: number): number[] {
+  const strides = stridesOf(dims);
+  const own = stridesOf(index.dims);
+  const extent = dims[axis] as number;
+  return Array.from(index.data, (picked, flat) =>
+    own.reduce((at, stride, i) => {
+      const position = Math.floor(flat / stride) % (index.dims[i] as number);
+      return at + (i === axis ? wrap(picked, extent) : position) * (strides[i] as number);
+    }, 0),
+  );
+}
+
+const gatherElements = defineOp({
+  type: 'GatherElements',
+  infer: (ctx) => [{ dtype: ctx.type(0).dtype, shape: ctx.type(1).shape }],
+  evaluate: (ctx) => {
+    const x = ctx.input(0);
+    const index = ctx.input(1);
+    const offsets = elementOffsets(index, x.dims, axisOf(ctx.attributes, x.dims.length));
+    return [
+      Tensor.of(
+        x.dtype,
+        index.dims,
+        offsets.map((at) => x.data[at] as number),
+      ),
+    ];
+  },
+  gradient: (ctx) => {
+    if (!ctx.wants(0)) return [undefined];
+    const { b } = ctx;
+    const zeros = expandLike(b, scalarLike(b, ctx.grad(), 0), ctx.input(0));
+    const attributes = {
+      axis: int(ctx.attributes.int('axis', 0)),
+      reduction: string('add'),
+    };
+    return [b.op('ScatterElements', [zeros, ctx.input(1), ctx.grad()], { attributes })];
+  },
+  samples: (random) => [
+    {
+      label: 'one per row',
+      inputs: [random.tensor([3, 4]), Tensor.of('int64', [3, 1], [2, 0, -1])],
+      attributes: new Attributes({ axis: int(1) }),
+    },
+    {
+      label: 'repeated',
+      inputs: [random.tensor([3, 2]), Tensor.of('int64', [2, 2], [1, 1, 1, 0])],
+    },
+  ],
+});
+
+const scatterElements = defineOp({
+  type: 'ScatterElements',
+  infer: (ctx) => [ctx.type(0)],
+  evaluate: (ctx) => {
+    const x = ctx.input(0);
+    const updates = ctx.input(2);
+    const adds = ctx.attributes.string('reduction', 'none') === 'add';
+    const offsets = elementOffsets(ctx.input(1), x.dims, axisOf(ctx.attributes, x.dims.length));
+    const out = new Tensor(x.dtype, x.dims, x.data.slice());
+    offsets.forEach((at, i) => {
+      out.data[at] = (updates.data[i] as number) + (adds ? (out.data[at] as number) : 0);
+    });
+    return [out];
+  },
+  keepsShape: true,
+  samples: (random) => [
+    {
+      label: 'replace',
+      inputs: [
+        random.tensor([3, 4]),
+        Tensor.of('int64', [2, 2], [1, 0, 2, -1]),
+        random.tensor([2, 2]),
+      ],
+    },
+    {
+      label: 'add up',
+      inputs: [
+        random.tensor([2, 5]),
+        Tensor.of('int64', [2, 3], [1, 1, 4, 0, 1, 0]),
+        random.tensor([2, 3]),
+      ],
+      attributes: new Attributes({ axis: int(1), reduction: string('add') }),
+    },
+  ],
+});
+
+// ---- OneHot
+
+const oneHot = defineOp({
+  type: 'OneHot',
+  infer: (ctx) => {
+    const { dtype } = ctx.type(2);
+    const { shape } = ctx.type(0);
+    if (!shape) return [{ dtype, shape }];
+    const axis = inferAxis(ctx, shape.length + 1, -1);
+    const depth = ctx.content(1)?.[0] ?? ctx.fresh();
+    return [{ dtype, shape: [...shape.slice(0, axis), depth, ...shape.slice(axis)] }];
+  },
+  evaluate: (ctx) => {
+    const index = ctx.input(0);
+    const depth = ctx.input(1).data[0] as number;
+    const [off, on] = ctx.input(2).toArray() as [number, number];
+    const axis = axisOf(ctx.attributes, index.dims.length + 1, -1);
+    const dims = [...index.dims.slice(0, axis), depth, ...index.dims.slice(axis)];
+    const inner = elementCount(index.dims.slice(axis));
+    const out = new Tensor(
+      ctx.input(2).dtype,
+      dims,
+      new Float64Array(elementCount(dims)).fill(off),
+    );
+    index.data.forEach((picked, flat) => {
+      const at = wrap(picked, depth);
+      // An index out of range names no element.
+      if (at < 0 || at >= depth) return;
+      out.data[(Math.floor(flat / inner) * depth + at) * inner + (flat % inner)] = on;
+    });
+    return [out];
+  },
+  nonDifferentiable: true,
+  samples: () => [
+    {
+      label: 'labels',
+      inputs: [Tensor.ints([2, 0, 3, -1, 7]), Tensor.ints([4]), Tensor.of('float32', [2], [0, 1])],
+      constants: [1, 2],
+    },
+    {
+      label: 'axis 0',
+      inputs: [
+        Tensor.of('int64', [2, 2], [2, 0, 1, 1]),
+        Tensor.ints([3]),
+        Tensor.of('float32', [2], [-1, 2]),
+      ],
+      constants: [1, 2],
+      attributes: new Attributes({ axis: int(0) }),
+    },
+  ],
+});
+
+export const tensorSelectOps: readonly OpDefinition[] = [
+  concat,
+  split,
+  gather,
+  gatherElements,
+  scatterElements,
+  oneHot,
+];
