@@ -59,7 +59,7 @@ export function decode<K extends Name>(name: K, bytes: Uint8Array, where: string
   const reader = protobuf.Reader.create(bytes);
   reader.discardUnknown = false;
   try {
-    return typeOf(name).decode(reader) as Messages[K];
+    return typeOf(name).decode(reader);
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     throw new DiagnosticError('model/damaged', where, `${name} cannot be decoded: ${why}`);

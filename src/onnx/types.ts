@@ -78,8 +78,7 @@ export function readType(
 /** The reverse. Symbols made by Symbols.fresh become open extents again. */
 export function writeType(type: TensorType): onnx.ITypeProto {
   const dims = type.shape?.map((dim) => {
-    if (typeof dim === 'number')
-      return { dimValue: fromBigInt(BigInt(dim)) } as onnx.TensorShapeProto.IDimension;
+    if (typeof dim === 'number') return { dimValue: fromBigInt(BigInt(dim)) };
     return dim.startsWith('?') ? {} : { dimParam: dim };
   });
   return {
