@@ -37,7 +37,6 @@ export const coupleResidualBlocks = definePass({
     const runs = findRuns(graph, state.blocks).filter((run) => run.length >= 2);
     const coupled = new Set(runs.flat());
     state.chains = runs.map((run) => coupleRun(graph, run));
-    state.left = state.blocks.filter((block) => !coupled.has(block) && !block.nested);
     state.reports = state.blocks.map((block) =>
       coupled.has(block)
         ? report(block, true, 'half-coupling of a chain of equal-shape blocks')

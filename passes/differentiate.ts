@@ -2,14 +2,31 @@
 // recompute, gradients and SGD updates in the same graph; weights and state as inputs, their new values as
 // outputs. Invariant: running statistics are updated once, from the first forward pass.
 
+import { findResidualBlocks } from '../src/analysis/index.js';
 import { appendBackward, findParameters, updateWeight } from '../src/autodiff/index.js';
 import type { WeightUpdate } from '../src/autodiff/index.js';
 import { invariant } from '../src/diagnostics/index.js';
 import type { Graph, Value } from '../src/ir/index.js';
 import { Builder } from '../src/ops/index.js';
 import { assignPolicies, partition } from '../src/schedule/index.js';
+import type { ScheduledUnit } from '../src/schedule/index.js';
 import { definePass } from './state.js';
 import type { RunningStatistics } from './state.js';
+
+/** Node names tell the step: "forward/layer1.2/conv1". Value names stay as they were. */
+function nameForward(units: readonly ScheduledUnit[]): void {
+  for (const unit of units)
+    for (const node of unit.nodes) {
+      node.origin ??= node.name;
+      node.unit = unit.id;
+      const last =
+        node.name
+          .split('/')
+          .filter((part) => part !== '')
+          .at(-1) ?? node.op;
+      node.name = `forward/${unit.id}/${last}`;
+    }
+}
 
 /** One running average: old·m + new·(1 − m). */
 function average(
@@ -20,7 +37,12 @@ function average(
   momentum: number,
   scale: number,
 ): Value {
-  const b = root.within({ phase: 'update', path: `update/${old.name}`, origin: old.name });
+  const b = root.within({
+    phase: 'update',
+    path: `update/${old.name}`,
+    origin: old.name,
+    unit: 'statistics',
+  });
   const kept = b.op('Mul', [old, b.scalar(momentum)], { name: 'kept' });
   const fresh = b.op('Mul', [batch, b.scalar((1 - momentum) * scale)], { name: 'fresh' });
   const next = b.op('Add', [kept, fresh], { name: 'new' });
@@ -56,7 +78,11 @@ export const differentiatePass = definePass({
     invariant(loss, 'differentiate needs append-loss before it');
     graph.sort();
     const parameters = findParameters(graph);
-    const units = assignPolicies(partition(graph, state.chains, state.left), settings.policy);
+    // Found again: shape arithmetic may have gone since, and what is part of a chain is no block of its own.
+    const coupled = new Set(state.chains.flatMap((c) => c.couplings.map((k) => k.t.producer)));
+    const left = findResidualBlocks(graph).filter((b) => !b.nested && !coupled.has(b.add));
+    const units = assignPolicies(partition(graph, state.chains, left), settings.policy);
+    nameForward(units);
     const root = new Builder(graph, { phase: 'forward', path: 'step' });
     const scalar = (name: string): Value => graph.addInput(name, { dtype: 'float32', shape: [] });
     const sgd = {

@@ -10,6 +10,5 @@ export const findResidualBlocksPass = definePass({
     const { graph } = state.model;
     state.blocks = findResidualBlocks(graph);
     state.longestRun = Math.max(0, ...findRuns(graph, state.blocks).map((run) => run.length));
-    state.left = state.blocks.filter((block) => !block.nested);
   },
 });

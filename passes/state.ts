@@ -84,8 +84,6 @@ export interface CompileState {
   reports: readonly BlockReport[];
   longestRun: number;
   chains: readonly CoupledChain[];
-  /** Blocks that were not coupled and are units of their own. */
-  left: readonly ResidualBlock[];
   statistics: readonly RunningStatistics[];
   loss: Loss | undefined;
   step: StepState | undefined;
@@ -100,7 +98,6 @@ export const createState = (model: Model, settings: Partial<Settings> = {}): Com
   reports: [],
   longestRun: 0,
   chains: [],
-  left: [],
   statistics: [],
   loss: undefined,
   step: undefined,

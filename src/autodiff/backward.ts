@@ -43,7 +43,7 @@ export function appendBackward(
   let token: Value | undefined;
 
   for (const unit of [...units].reverse()) {
-    const b = root.within({ phase: 'backward', path: `backward/${unit.id}` });
+    const b = root.within({ phase: 'backward', path: `backward/${unit.id}`, unit: unit.id });
     const twin = readerOf(unit, outer, options.token === false ? undefined : token, root);
     const { coupling } = unit;
     const rebuilt: Value[] = [];
@@ -51,7 +51,11 @@ export function appendBackward(
       invariant(coupling, `${unit.id} is reversed but no coupling`);
       // At the start of a chain a and b are the same value: once rebuilt is enough.
       if (!reconstructed.has(coupling.a) && coupling.a !== coupling.b) {
-        const inverse = root.within({ phase: 'recompute', path: `recompute/${unit.id}` });
+        const inverse = root.within({
+          phase: 'recompute',
+          path: `recompute/${unit.id}`,
+          unit: unit.id,
+        });
         const a = inverse.op('Sub', [outer(coupling.t), twin(coupling.f)], { name: 'inverse' });
         reconstructed.set(coupling.a, a);
         rebuilt.push(a);
@@ -83,7 +87,7 @@ function readerOf(
     const inside = new Set(unit.nodes);
     return (value) => (value.producer && inside.has(value.producer) ? value : outer(value));
   }
-  const b = root.within({ phase: 'recompute', path: `recompute/${unit.id}` });
+  const b = root.within({ phase: 'recompute', path: `recompute/${unit.id}`, unit: unit.id });
   const recomputer = new Recomputer(unit.nodes, outer, token, b);
   return (value) => recomputer.twin(value);
 }

@@ -39,7 +39,12 @@ export function updateWeight(
   options: SgdOptions,
   root: Builder,
 ): WeightUpdate {
-  const b = root.within({ phase: 'update', path: `update/${weight.name}`, origin: weight.name });
+  const b = root.within({
+    phase: 'update',
+    path: `update/${weight.name}`,
+    origin: weight.name,
+    unit: gradient.producer?.unit ?? 'update',
+  });
   if (!sameShape(weight.shape, gradient.shape))
     throw new Error(
       `internal error: gradient of ${weight.name} has shape [${String(gradient.shape)}], not [${String(weight.shape)}]`,

@@ -42,6 +42,7 @@ export function cloneModel(original: Model): ModelCopy {
       attributes: node.attributes,
       phase: node.phase,
       ...(node.origin === undefined ? {} : { origin: node.origin }),
+      ...(node.unit === undefined ? {} : { unit: node.unit }),
     });
     node.captures.forEach((v) => copy.addCapture(value(v)));
     node.outputs.forEach((v, index) => {

@@ -82,6 +82,7 @@ export interface NodeInit {
   readonly attributes?: AttributeMap | Attributes;
   readonly phase?: Phase;
   readonly origin?: string;
+  readonly unit?: string;
 }
 
 /** One operator application. Inputs and outputs may have gaps (undefined) where optional. */
@@ -93,6 +94,8 @@ export class Node {
   phase: Phase;
   /** Name of the node of the original model that this one stems from. */
   origin: string | undefined;
+  /** The unit of the training schedule it belongs to. */
+  unit: string | undefined;
   /** Values that subgraphs of this node (If, Loop) read from outside; they count as uses, index −1−i. */
   readonly captures: Value[] = [];
   readonly outputs: (Value | undefined)[] = [];
@@ -111,6 +114,7 @@ export class Node {
         : new Attributes(init.attributes ?? {});
     this.phase = init.phase ?? 'forward';
     this.origin = init.origin;
+    this.unit = init.unit;
     for (const value of init.inputs) this.addInput(value);
   }
 
@@ -308,6 +312,24 @@ export class Graph {
         to.name = name;
       }
     }
+  }
+
+  /**
+   * Lets `value` be computed the way `result` is: it takes the place of `result` among the outputs of that
+   * node. Name, readers and identity of `value` stay; its former producer loses the output.
+   */
+  adopt(value: Value, result: Value): void {
+    const [former, node] = [value.producer, result.producer];
+    invariant(
+      former && node && former !== node,
+      `${value.name} cannot be computed as ${result.name}`,
+    );
+    this.replaceUses(result, value);
+    former.outputs[value.outputIndex] = undefined;
+    node.outputs[result.outputIndex] = value;
+    value.producer = node;
+    value.outputIndex = result.outputIndex;
+    value.type = result.type;
   }
 
   /** Removes nodes and constants nothing reads. Graph inputs stay. Returns how many nodes went. */

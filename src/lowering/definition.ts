@@ -52,12 +52,13 @@ const staticShape = (value: Value): readonly number[] => {
   return value.shape;
 };
 
-/** Replaces one node by its lowering. Outputs keep their names where they are graph outputs. */
+/** Replaces one node by its lowering. Its outputs stay the same values, computed another way. */
 export function applyLowering(graph: Graph, node: Node, rule: LowerRule, shared: Builder): void {
   const b = shared.within({
     phase: node.phase,
     path: node.name,
     ...(node.origin === undefined ? {} : { origin: node.origin }),
+    ...(node.unit === undefined ? {} : { unit: node.unit }),
   });
   const results = rule({
     node,
@@ -72,10 +73,13 @@ export function applyLowering(graph: Graph, node: Node, rule: LowerRule, shared:
       return value !== undefined && (value.isUsed || graph.outputs.includes(value));
     },
   });
-  node.outputs.forEach((old, index) => {
-    if (!old) return;
-    const replacement = results[index];
-    if (replacement) graph.replaceValue(old, replacement);
+  const operands = new Set(node.inputs);
+  [...node.outputs].forEach((value, index) => {
+    const result = results[index];
+    if (!value || !result) return;
+    // A result that is an operand or a constant has another name already: readers are pointed to it.
+    if (operands.has(result) || !result.producer) graph.replaceValue(value, result);
+    else graph.adopt(value, result);
   });
   graph.removeNode(node);
 }

@@ -20,6 +20,7 @@ export interface Scope {
   /** Prefix of node and value names, e.g. "backward/layer3.7". */
   readonly path: string;
   readonly origin?: string;
+  readonly unit?: string;
 }
 
 const opName = (name: string): { op: string; domain: string } =>
@@ -65,6 +66,7 @@ export class Builder {
       attributes: entries,
       phase: this.scope.phase,
       ...(this.scope.origin === undefined ? {} : { origin: this.scope.origin }),
+      ...(this.scope.unit === undefined ? {} : { unit: this.scope.unit }),
     });
     node.name = node.output().name;
     inferNode(node);

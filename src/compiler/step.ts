@@ -1,0 +1,61 @@
+// One training step of a network, built for given settings. In: an imported (and perhaps coupled) model. Out: a
+// copy of it, differentiated, lowered and ordered, with its cost. Invariant: the model handed in is not changed.
+
+import { stepPipeline } from '../../passes/index.js';
+import type { CompileState, Settings } from '../../passes/index.js';
+import { createState } from '../../passes/index.js';
+import { cloneModel } from '../ir/index.js';
+import type { Graph, Model } from '../ir/index.js';
+import { findOp, inferContext } from '../ops/index.js';
+import type { CoupledChain } from '../reversible/index.js';
+import { runPipeline } from '../rewrite/index.js';
+import type { Instrument } from '../rewrite/index.js';
+
+export interface StepBuild {
+  readonly state: CompileState;
+  /** Floating point operations of the forward phase and of the whole step. */
+  readonly forwardFlops: number;
+  readonly stepFlops: number;
+}
+
+function countFlops(graph: Graph): { forward: number; step: number } {
+  let [forward, step] = [0, 0];
+  for (const node of graph.nodes) {
+    const flops = findOp(node)?.flops?.(inferContext(node)) ?? 0;
+    step += flops;
+    if (node.phase === 'forward') forward += flops;
+  }
+  return { forward, step };
+}
+
+/** @param chains of the model: their values are looked up in the copy */
+export function buildStep(
+  model: Model,
+  chains: readonly CoupledChain[],
+  settings: Settings,
+  instruments: readonly Instrument[] = [],
+): StepBuild {
+  const copy = cloneModel(model);
+  const state = createState(copy.model, settings);
+  state.chains = chains.map((chain) => ({
+    id: chain.id,
+    input: copy.value(chain.input),
+    output: copy.value(chain.output),
+    couplings: chain.couplings.map(({ id, a, b, f, t }) => ({
+      id,
+      a: copy.value(a),
+      b: copy.value(b),
+      f: copy.value(f),
+      t: copy.value(t),
+    })),
+  }));
+  let cost = { forward: 0, step: 0 };
+  const meter: Instrument = {
+    // Counted on abstract steps: the same arithmetic whatever forms the target prefers.
+    afterPass: (name, { graph }) => {
+      if (name === 'differentiate') cost = countFlops(graph);
+    },
+  };
+  runPipeline(stepPipeline, state, [meter, ...instruments]);
+  return { state, forwardFlops: cost.forward, stepFlops: cost.step };
+}

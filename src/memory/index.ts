@@ -1,0 +1,5 @@
+// Memory of a training step: simulated execution, live bytes, peaks.
+
+export * from './executor.js';
+export * from './profile.js';
+export * from './workspace.js';
