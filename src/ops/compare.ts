@@ -3,19 +3,11 @@
 
 import { Tensor } from '../ir/index.js';
 import type { Dim } from '../ir/index.js';
+import { broadcastShapes, broadcastType, outputSize } from './broadcast.js';
+import { broadcastDims, broadcastTo, mapElements, zipElements } from './elements.js';
+import { scalarLike, unbroadcast } from './gradient-parts.js';
 import type { OpDefinition, OpSample } from './definition.js';
 import { defineOp } from './definition.js';
-import {
-  broadcastDims,
-  broadcastShapes,
-  broadcastTo,
-  broadcastType,
-  mapElements,
-  outputSize,
-  scalarLike,
-  unbroadcast,
-  zipElements,
-} from './broadcast.js';
 import type { Random } from './random.js';
 
 /** Small integers, so that equality happens. */

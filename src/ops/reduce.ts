@@ -5,15 +5,9 @@
 import { DiagnosticError } from '../diagnostics/index.js';
 import { Attributes, Tensor, elementCount, int, ints, isFloat } from '../ir/index.js';
 import type { Dim, Shape, Value } from '../ir/index.js';
-import {
-  copyStrided,
-  expandLike,
-  impossible,
-  inputSize,
-  normalizeAxes,
-  scalarLike,
-  stridesOf,
-} from './broadcast.js';
+import { inputSize, normalizeAxes } from './broadcast.js';
+import { copyStrided, impossible, stridesOf } from './elements.js';
+import { expandLike, scalarLike } from './gradient-parts.js';
 import { defineOp } from './definition.js';
 import type { GradientContext, InferContext, OpDefinition, OpSample } from './definition.js';
 import { multiplyDims } from './dims.js';

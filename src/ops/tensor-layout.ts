@@ -3,21 +3,22 @@
 
 import { Attributes, Tensor, elementCount, int, ints } from '../ir/index.js';
 import type { Dim, Shape, Value } from '../ir/index.js';
+import { broadcastShapes, normalizeAxes } from './broadcast.js';
 import {
   broadcastDims,
-  broadcastShapes,
   broadcastTo,
-  constantOperand,
+  copyStrided,
   impossible,
-  knownShape,
-  normalizeAxes,
   permute,
+  stridesOf,
+} from './elements.js';
+import {
+  constantOperand,
+  knownShape,
   reduceSum,
   reshapeLike,
-  stridesOf,
-  copyStrided,
   unbroadcast,
-} from './broadcast.js';
+} from './gradient-parts.js';
 import { defineOp } from './definition.js';
 import type { GradientContext, InferContext, OpDefinition } from './definition.js';
 import { divideDims, multiplyDims } from './dims.js';
@@ -243,6 +244,8 @@ const unsqueeze = defineOp({
 
 const expand = defineOp({
   type: 'Expand',
+  // A class token, repeated for every image of the batch.
+  parameters: [0],
   infer: (ctx) => {
     const { dtype, shape } = ctx.type(0);
     const target = ctx.content(1);

@@ -1,28 +1,13 @@
-// Joining, splitting and picking: Concat, Split, Gather, GatherElements, ScatterElements, OneHot. In: tensors
-// and integer indices. Out: the elements picked. Invariant: a negative index counts from the end.
+// Joining, splitting and picking whole slices: Concat, Split, Gather. In: tensors and integer indices. Out:
+// the slices picked. Invariant: a negative index counts from the end.
 
 import { Attributes, Tensor, elementCount, int, ints, isFloat, string } from '../ir/index.js';
 import type { Dim, Shape, Value } from '../ir/index.js';
-import {
-  expandLike,
-  impossible,
-  knownShape,
-  noGradient,
-  normalizeAxis,
-  scalarLike,
-  stridesOf,
-  takeAlong,
-} from './broadcast.js';
+import { axisOf, inferAxis, wrapIndex } from './broadcast.js';
+import { takeAlong } from './elements.js';
+import { expandLike, knownShape, noGradient, scalarLike } from './gradient-parts.js';
 import { REVNETIFY, defineOp } from './definition.js';
 import type { GradientContext, InferContext, OpDefinition } from './definition.js';
-
-const axisOf = (attributes: Attributes, rank: number, fallback = 0): number =>
-  normalizeAxis(attributes.int('axis', fallback), rank, impossible);
-
-const inferAxis = (ctx: InferContext, rank: number, fallback = 0): number =>
-  normalizeAxis(ctx.attributes.int('axis', fallback), rank, (why) => ctx.fail(why));
-
-const wrap = (index: number, extent: number): number => (index < 0 ? index + extent : index);
 
 // ---- Concat
 
@@ -201,7 +186,7 @@ const gather = defineOp({
     const content = ctx.content(0);
     const indices = ctx.numbers(1);
     if (!content || !indices || ctx.shape(0).length !== 1) return undefined;
-    return indices.map((i) => content[wrap(i, content.length)] ?? ctx.fail(`index ${i}`));
+    return indices.map((i) => content[wrapIndex(i, content.length)] ?? ctx.fail(`index ${i}`));
   },
   evaluate: (ctx) => {
     const x = ctx.input(0);
@@ -211,10 +196,12 @@ const gather = defineOp({
     const picked = takeAlong(
       x,
       axis,
-      index.toArray().map((i) => wrap(i, extent)),
+      index.toArray().map((i) => wrapIndex(i, extent)),
     );
     return [picked.reshape([...x.dims.slice(0, axis), ...index.dims, ...x.dims.slice(axis + 1)])];
   },
+  // An embedding table.
+  parameters: [0],
   gradient: (ctx) => (ctx.wants(0) ? [gatherGradient(ctx)] : [undefined]),
   samples: (random) => [
     { label: 'rows', inputs: [random.tensor([5, 3]), Tensor.ints([4, 0, 4])], constants: [1] },
@@ -244,7 +231,7 @@ function gatherGradient(ctx: GradientContext): Value {
   const count = elementCount(knownShape(node, index));
   const fixed = count === 1 ? index.constant?.load().data[0] : undefined;
   if (fixed !== undefined) {
-    const at = wrap(fixed, extent);
+    const at = wrapIndex(fixed, extent);
     const one = b.op('Reshape', [ctx.grad(), b.ints(...dims.map((d, i) => (i === axis ? 1 : d)))]);
     return b.op(`${REVNETIFY}.SliceGrad`, [one], {
       attributes: {
@@ -268,152 +255,4 @@ function gatherGradient(ctx: GradientContext): Value {
   return b.op('Reshape', [summed, b.ints(...dims)]);
 }
 
-// ---- GatherElements and ScatterElements
-
-/** Offsets into `dims` of the places that `index` names along an axis. */
-function elementOffsets(index: Tensor, dims: readonly number[], axis: number): number[] {
-  const strides = stridesOf(dims);
-  const own = stridesOf(index.dims);
-  const extent = dims[axis] as number;
-  return Array.from(index.data, (picked, flat) =>
-    own.reduce((at, stride, i) => {
-      const position = Math.floor(flat / stride) % (index.dims[i] as number);
-      return at + (i === axis ? wrap(picked, extent) : position) * (strides[i] as number);
-    }, 0),
-  );
-}
-
-const gatherElements = defineOp({
-  type: 'GatherElements',
-  infer: (ctx) => [{ dtype: ctx.type(0).dtype, shape: ctx.type(1).shape }],
-  evaluate: (ctx) => {
-    const x = ctx.input(0);
-    const index = ctx.input(1);
-    const offsets = elementOffsets(index, x.dims, axisOf(ctx.attributes, x.dims.length));
-    return [
-      Tensor.of(
-        x.dtype,
-        index.dims,
-        offsets.map((at) => x.data[at] as number),
-      ),
-    ];
-  },
-  gradient: (ctx) => {
-    if (!ctx.wants(0)) return [undefined];
-    const { b } = ctx;
-    const zeros = expandLike(b, scalarLike(b, ctx.grad(), 0), ctx.input(0));
-    const attributes = {
-      axis: int(ctx.attributes.int('axis', 0)),
-      reduction: string('add'),
-    };
-    return [b.op('ScatterElements', [zeros, ctx.input(1), ctx.grad()], { attributes })];
-  },
-  samples: (random) => [
-    {
-      label: 'one per row',
-      inputs: [random.tensor([3, 4]), Tensor.of('int64', [3, 1], [2, 0, -1])],
-      attributes: new Attributes({ axis: int(1) }),
-    },
-    {
-      label: 'repeated',
-      inputs: [random.tensor([3, 2]), Tensor.of('int64', [2, 2], [1, 1, 1, 0])],
-    },
-  ],
-});
-
-const scatterElements = defineOp({
-  type: 'ScatterElements',
-  infer: (ctx) => [ctx.type(0)],
-  evaluate: (ctx) => {
-    const x = ctx.input(0);
-    const updates = ctx.input(2);
-    const adds = ctx.attributes.string('reduction', 'none') === 'add';
-    const offsets = elementOffsets(ctx.input(1), x.dims, axisOf(ctx.attributes, x.dims.length));
-    const out = new Tensor(x.dtype, x.dims, x.data.slice());
-    offsets.forEach((at, i) => {
-      out.data[at] = (updates.data[i] as number) + (adds ? (out.data[at] as number) : 0);
-    });
-    return [out];
-  },
-  keepsShape: true,
-  samples: (random) => [
-    {
-      label: 'replace',
-      inputs: [
-        random.tensor([3, 4]),
-        Tensor.of('int64', [2, 2], [1, 0, 2, -1]),
-        random.tensor([2, 2]),
-      ],
-    },
-    {
-      label: 'add up',
-      inputs: [
-        random.tensor([2, 5]),
-        Tensor.of('int64', [2, 3], [1, 1, 4, 0, 1, 0]),
-        random.tensor([2, 3]),
-      ],
-      attributes: new Attributes({ axis: int(1), reduction: string('add') }),
-    },
-  ],
-});
-
-// ---- OneHot
-
-const oneHot = defineOp({
-  type: 'OneHot',
-  infer: (ctx) => {
-    const { dtype } = ctx.type(2);
-    const { shape } = ctx.type(0);
-    if (!shape) return [{ dtype, shape }];
-    const axis = inferAxis(ctx, shape.length + 1, -1);
-    const depth = ctx.content(1)?.[0] ?? ctx.fresh();
-    return [{ dtype, shape: [...shape.slice(0, axis), depth, ...shape.slice(axis)] }];
-  },
-  evaluate: (ctx) => {
-    const index = ctx.input(0);
-    const depth = ctx.input(1).data[0] as number;
-    const [off, on] = ctx.input(2).toArray() as [number, number];
-    const axis = axisOf(ctx.attributes, index.dims.length + 1, -1);
-    const dims = [...index.dims.slice(0, axis), depth, ...index.dims.slice(axis)];
-    const inner = elementCount(index.dims.slice(axis));
-    const out = new Tensor(
-      ctx.input(2).dtype,
-      dims,
-      new Float64Array(elementCount(dims)).fill(off),
-    );
-    index.data.forEach((picked, flat) => {
-      const at = wrap(picked, depth);
-      // An index out of range names no element.
-      if (at < 0 || at >= depth) return;
-      out.data[(Math.floor(flat / inner) * depth + at) * inner + (flat % inner)] = on;
-    });
-    return [out];
-  },
-  nonDifferentiable: true,
-  samples: () => [
-    {
-      label: 'labels',
-      inputs: [Tensor.ints([2, 0, 3, -1, 7]), Tensor.ints([4]), Tensor.of('float32', [2], [0, 1])],
-      constants: [1, 2],
-    },
-    {
-      label: 'axis 0',
-      inputs: [
-        Tensor.of('int64', [2, 2], [2, 0, 1, 1]),
-        Tensor.ints([3]),
-        Tensor.of('float32', [2], [-1, 2]),
-      ],
-      constants: [1, 2],
-      attributes: new Attributes({ axis: int(0) }),
-    },
-  ],
-});
-
-export const tensorSelectOps: readonly OpDefinition[] = [
-  concat,
-  split,
-  gather,
-  gatherElements,
-  scatterElements,
-  oneHot,
-];
+export const tensorSelectOps: readonly OpDefinition[] = [concat, split, gather];

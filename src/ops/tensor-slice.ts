@@ -4,17 +4,9 @@
 
 import { Attributes, Tensor, ints, string } from '../ir/index.js';
 import type { Dim, Shape } from '../ir/index.js';
-import {
-  constantOperand,
-  copyStrided,
-  impossible,
-  knownShape,
-  noGradient,
-  normalizeAxis,
-  stridesOf,
-  takeAlong,
-  writeStrided,
-} from './broadcast.js';
+import { normalizeAxis } from './broadcast.js';
+import { copyStrided, impossible, stridesOf, takeAlong, writeStrided } from './elements.js';
+import { constantOperand, knownShape, noGradient } from './gradient-parts.js';
 import { REVNETIFY, defineOp } from './definition.js';
 import type { InferContext, OpDefinition, OpSample } from './definition.js';
 
