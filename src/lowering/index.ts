@@ -2,6 +2,8 @@
 
 export * from './definition.js';
 
+import { convLowerings } from './conv.js';
 import { registerLowerings } from './definition.js';
 import { tensorLowerings } from './tensor.js';
 registerLowerings(tensorLowerings);
+registerLowerings(convLowerings);

@@ -1,0 +1,198 @@
+// What the forms of a convolution gradient share: how a form is described and chosen, and the layout steps
+// they are written in. In: a geometry with every number known. Out: the form to build. Invariant: for every
+// geometry and target at least one form applies, and all forms compute the same.
+
+import { invariant } from '../diagnostics/index.js';
+import { elementCount, int, ints } from '../ir/index.js';
+import type { Value } from '../ir/index.js';
+import { at } from '../ops/conv-geometry.js';
+import type { ConvGeometry } from '../ops/conv-geometry.js';
+import type { Builder } from '../ops/index.js';
+import type { Target } from './definition.js';
+
+/** One way to write a gradient. To add one: append it to the list of its gradient. */
+export interface ConvForm {
+  readonly name: string;
+  /** Targets it may run on. */
+  readonly targets: readonly Target[];
+  applies(g: ConvGeometry): boolean;
+  /** Estimated time; only the comparison between forms of one gradient means anything. */
+  cost(g: ConvGeometry): number;
+  /** `first` is W for dX and X for dW. */
+  build(steps: Steps, g: ConvGeometry, first: Value, dY: Value): Value;
+}
+
+/** The cheapest form that applies; the earlier one of equals. */
+export function chooseForm(forms: readonly ConvForm[], target: Target, g: ConvGeometry): ConvForm {
+  let best: ConvForm | undefined;
+  let least = Infinity;
+  for (const form of forms) {
+    if (!form.targets.includes(target) || !form.applies(g)) continue;
+    const cost = form.cost(g);
+    if (!best || cost < least) [best, least] = [form, cost];
+  }
+  invariant(best, `no form of a convolution gradient applies for target ${target}`);
+  return best;
+}
+
+/** Elements of X, of dY, of W, and multiply-adds: what costs are made of. */
+export interface Sizes {
+  readonly x: number;
+  readonly y: number;
+  readonly w: number;
+  readonly work: number;
+  /** Positions of one output plane. */
+  readonly plane: number;
+}
+
+export function sizesOf(g: ConvGeometry): Sizes {
+  const plane = elementCount(g.output);
+  const w = ((g.outChannels * g.inChannels) / g.group) * elementCount(g.kernel);
+  return {
+    x: g.batch * g.inChannels * elementCount(g.input),
+    y: g.batch * g.outChannels * plane,
+    w,
+    work: g.batch * w * plane,
+    plane,
+  };
+}
+
+/** How much of the end of each axis the windows read beyond the data; negative where they stop short of it. */
+export const endReach = (g: ConvGeometry): number[] =>
+  g.input.map(
+    (extent, i) =>
+      at(g.strides, i) * (at(g.output, i) - 1) +
+      at(g.dilations, i) * (at(g.kernel, i) - 1) +
+      1 -
+      at(g.begin, i) -
+      extent,
+  );
+
+export const isPointwise = (g: ConvGeometry): boolean =>
+  [...g.begin, ...g.end].every((p) => p === 0) && g.kernel.every((k) => k === 1);
+
+/** Windows of a Conv or ConvTranspose to build. */
+export interface ConvOptions {
+  readonly kernel: readonly number[];
+  readonly strides?: readonly number[];
+  readonly dilations?: readonly number[];
+  readonly begin: readonly number[];
+  readonly end: readonly number[];
+  readonly group: number;
+  readonly outputPadding?: readonly number[];
+}
+
+export interface SliceRange {
+  readonly axis: number;
+  readonly start: number;
+  readonly end: number;
+  readonly step?: number;
+}
+
+/** Layout steps that leave out what would do nothing. Shapes are static throughout. */
+export class Steps {
+  constructor(readonly b: Builder) {}
+
+  shape(value: Value): readonly number[] {
+    return (value.shape ?? []).map((d) => {
+      invariant(typeof d === 'number', `${value.name} has no static shape`);
+      return d;
+    });
+  }
+
+  reshape(value: Value, dims: readonly number[]): Value {
+    const own = this.shape(value);
+    if (own.length === dims.length && own.every((d, i) => d === dims[i])) return value;
+    return this.b.op('Reshape', [value, this.b.ints(...dims)]);
+  }
+
+  /** Transpose; a Reshape where only axes of extent 1 move. */
+  transpose(value: Value, perm: readonly number[]): Value {
+    const own = this.shape(value);
+    const moving = perm.filter((axis) => own[axis] !== 1);
+    if (moving.every((axis, i) => i === 0 || axis > at(moving, i - 1)))
+      return this.reshape(
+        value,
+        perm.map((axis) => at(own, axis)),
+      );
+    return this.b.op('Transpose', [value], { attributes: { perm: ints(perm) } });
+  }
+
+  slice(value: Value, ranges: readonly SliceRange[]): Value {
+    const own = this.shape(value);
+    const real = ranges.filter(
+      (r) => r.start !== 0 || r.end < at(own, r.axis) || ((r.step ?? 1) !== 1 && own[r.axis] !== 1),
+    );
+    if (real.length === 0) return value;
+    const list = (read: (r: SliceRange) => number): Value => this.b.ints(...real.map(read));
+    return this.b.op('Slice', [
+      value,
+      list((r) => r.start),
+      list((r) => r.end),
+      list((r) => r.axis),
+      list((r) => r.step ?? 1),
+    ]);
+  }
+
+  /** Reverses axes. */
+  flip(value: Value, axes: readonly number[]): Value {
+    const own = this.shape(value);
+    const real = axes.filter((axis) => own[axis] !== 1);
+    if (real.length === 0) return value;
+    const list = (read: (axis: number) => number): Value => this.b.ints(...real.map(read));
+    return this.b.op('Slice', [
+      value,
+      list(() => -1),
+      // One before the first element: −1 alone would mean the last one.
+      list((axis) => -at(own, axis) - 1),
+      list((axis) => axis),
+      list(() => -1),
+    ]);
+  }
+
+  /** Zeros around the spatial axes, which begin at axis `first`; negative pads count as none. */
+  pad(value: Value, begin: readonly number[], end: readonly number[], first = 2): Value {
+    const own = this.shape(value);
+    const side = (list: readonly number[]): number[] =>
+      own.map((_, axis) => Math.max(0, list[axis - first] ?? 0));
+    const pads = [...side(begin), ...side(end)];
+    if (pads.every((p) => p === 0)) return value;
+    return this.b.op('Pad', [value, this.b.ints(...pads)]);
+  }
+
+  sum(value: Value, axes: readonly number[], keep = false): Value {
+    return this.b.op('ReduceSum', [value, this.b.ints(...axes)], {
+      attributes: { keepdims: int(keep ? 1 : 0) },
+    });
+  }
+
+  /** Sum over axis 0, which a Reshape does where its extent is 1. */
+  sumFirst(value: Value): Value {
+    const own = this.shape(value);
+    return own[0] === 1 ? this.reshape(value, own.slice(1)) : this.sum(value, [0]);
+  }
+
+  conv(x: Value, w: Value, options: ConvOptions, op: 'Conv' | 'ConvTranspose' = 'Conv'): Value {
+    const { kernel, strides, dilations, begin, end, group, outputPadding } = options;
+    const one = kernel.map(() => 1);
+    return this.b.op(op, [x, w], {
+      attributes: {
+        kernel_shape: ints(kernel),
+        strides: ints(strides ?? one),
+        dilations: ints(dilations ?? one),
+        pads: ints([...begin, ...end]),
+        group: int(group),
+        output_padding: outputPadding?.some((p) => p > 0) ? ints(outputPadding) : undefined,
+      },
+    });
+  }
+
+  matmul(a: Value, b: Value): Value {
+    return this.b.op('MatMul', [a, b]);
+  }
+
+  /** A · Bᵀ of two matrices. */
+  timesTransposed(a: Value, b: Value): Value {
+    return this.b.op('Gemm', [a, b], { attributes: { transB: int(1) } });
+  }
+}

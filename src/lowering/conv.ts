@@ -1,0 +1,112 @@
+// Gradients of a convolution as ai.onnx nodes. In: ConvGradInput(W, dY), ConvGradWeight(X, dY). Out: dX, dW.
+// Invariant: each form gives what the loops of src/ops/conv-kernels.ts give; the list of dX forms is here,
+// that of dW forms in conv-weight.ts, and every window has a form on every target.
+
+import type { ConvGeometry } from '../ops/conv-geometry.js';
+import { at } from '../ops/conv-geometry.js';
+import { gradGeometry } from '../ops/conv-gradient.js';
+import { Steps, chooseForm, sizesOf } from './conv-form.js';
+import type { ConvForm } from './conv-form.js';
+import { WEIGHT_FORMS } from './conv-weight.js';
+import { defineLowering } from './definition.js';
+import type { LowerContext, Lowering, LowerRule, Target } from './definition.js';
+
+/** Pads of the convolution that undoes one of stride 1: what the window sticks out, less what was padded. */
+const flippedPads = (g: ConvGeometry, pads: readonly number[]): number[] =>
+  pads.map((p, i) => at(g.dilations, i) * (at(g.kernel, i) - 1) - p);
+
+/**
+ * Stride 1: a convolution of dY with the weight flipped in space and its channels swapped. Pads larger than
+ * the window would need a crop, which ConvTranspose does for free.
+ */
+const flipped: ConvForm = {
+  name: 'flipped',
+  targets: ['cpu', 'portable'],
+  applies: (g) =>
+    g.strides.every((s) => s === 1) &&
+    [...flippedPads(g, g.begin), ...flippedPads(g, g.end)].every((p) => p >= 0),
+  cost: (g) => sizesOf(g).work,
+  build(steps, g, w, dY) {
+    const spatial = g.kernel.map((_, i) => i + 2);
+    const perOut = g.outChannels / g.group;
+    const perIn = g.inChannels / g.group;
+    const swapped =
+      g.group === 1
+        ? steps.transpose(w, [1, 0, ...spatial])
+        : steps.reshape(
+            steps.transpose(steps.reshape(w, [g.group, perOut, perIn, ...g.kernel]), [
+              0,
+              2,
+              1,
+              ...spatial.map((axis) => axis + 1),
+            ]),
+            [g.inChannels, perOut, ...g.kernel],
+          );
+    return steps.conv(dY, steps.flip(swapped, spatial), {
+      kernel: g.kernel,
+      dilations: g.dilations,
+      begin: flippedPads(g, g.begin),
+      end: flippedPads(g, g.end),
+      group: g.group,
+    });
+  },
+};
+
+/** Any window: ConvTranspose; output_padding gives back the rows that the stride rounded away. */
+const transposed: ConvForm = {
+  name: 'transposed',
+  targets: ['cpu', 'portable'],
+  applies: () => true,
+  cost: (g) => 2 * sizesOf(g).work,
+  build(steps, g, w, dY) {
+    const outputPadding = g.input.map((extent, i) => {
+      const window = at(g.dilations, i) * (at(g.kernel, i) - 1) + 1;
+      const natural =
+        at(g.strides, i) * (at(g.output, i) - 1) + window - at(g.begin, i) - at(g.end, i);
+      return extent - natural;
+    });
+    return steps.conv(
+      dY,
+      w,
+      {
+        kernel: g.kernel,
+        strides: g.strides,
+        dilations: g.dilations,
+        begin: g.begin,
+        end: g.end,
+        group: g.group,
+        outputPadding,
+      },
+      'ConvTranspose',
+    );
+  },
+};
+
+/** Forms of dX. */
+export const INPUT_FORMS: readonly ConvForm[] = [flipped, transposed];
+
+/** Geometry of a ConvGradInput or ConvGradWeight node. */
+export function nodeGeometry(ctx: LowerContext): ConvGeometry {
+  return ctx.node.op === 'ConvGradInput'
+    ? gradGeometry(ctx.attributes, ctx.outputShape(), ctx.shape(0), ctx.shape(1))
+    : gradGeometry(ctx.attributes, ctx.shape(0), ctx.outputShape(), ctx.shape(1));
+}
+
+const rule =
+  (forms: readonly ConvForm[], target: Target): LowerRule =>
+  (ctx) => {
+    const g = nodeGeometry(ctx);
+    const form = chooseForm(forms, target, g);
+    return [form.build(new Steps(ctx.b), g, ctx.input(0), ctx.input(1))];
+  };
+
+const lowering = (type: string, forms: readonly ConvForm[]): Lowering =>
+  defineLowering({
+    type,
+    rules: { cpu: rule(forms, 'cpu'), portable: rule(forms, 'portable') },
+  });
+
+export const convLowerings: readonly Lowering[] = [
+  lowering('ConvGradInput', INPUT_FORMS),
+  lowering('ConvGradWeight', WEIGHT_FORMS),
+];
