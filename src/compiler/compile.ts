@@ -1,0 +1,85 @@
+// The main job. In: an ONNX model and settings. Out: the coupled inference model (rev), the training step (train)
+// and the plan. Invariant: nothing is written here, and the model handed in is used up.
+
+import { createState, couplePipeline, importPipeline } from '../../passes/index.js';
+import type { CompileState, Settings } from '../../passes/index.js';
+import { DiagnosticError } from '../diagnostics/index.js';
+import { cloneModel } from '../ir/index.js';
+import type { Model } from '../ir/index.js';
+import type { Plan } from '../plan/index.js';
+import { runPipeline } from '../rewrite/index.js';
+import type { Instrument } from '../rewrite/index.js';
+import { assemblePlan } from './plan.js';
+import { buildStep } from './step.js';
+
+export interface CompileOptions extends Partial<Settings> {
+  /** Short name of the model; its files are named after it. */
+  readonly name: string;
+  /** Where the model came from, for the plan. */
+  readonly source: string;
+  readonly seed?: number;
+  readonly instruments?: readonly Instrument[];
+}
+
+export interface Compiled {
+  /** The network as it will be trained, in inference form, with its weights. */
+  readonly rev: Model;
+  /** The whole training step; weights are inputs. */
+  readonly train: Model;
+  readonly plan: Plan;
+  /** The coupled network with everything the passes found out about it; state.model is rev. */
+  readonly state: CompileState;
+}
+
+/** Import and analysis only: what `inspect` shows. */
+export function analyseModel(model: Model, settings: Partial<Settings> = {}): CompileState {
+  const state = createState(model, settings);
+  runPipeline([...importPipeline, ...couplePipeline], state);
+  return state;
+}
+
+/**
+ * @throws DiagnosticError model/*, op/*, shape/*, and couple/nothing when the recipe finds no chain
+ */
+export function compile(model: Model, options: CompileOptions): Compiled {
+  const { name, source, seed = 0, instruments = [], ...settings } = options;
+  const state = createState(model, settings);
+  runPipeline(importPipeline, state, instruments);
+  const original = cloneModel(model).model;
+  runPipeline(couplePipeline, state, instruments);
+  if (state.settings.recipe !== 'none' && state.chains.length === 0)
+    throw new DiagnosticError('couple/nothing', source, nothingReason(state));
+
+  const step = buildStep(model, state.chains, state.settings, instruments);
+  const stored: Settings = { ...state.settings, policy: 'store' };
+  const same = (policy: Settings['policy']): boolean => state.settings.policy === policy;
+  const coupledStored = same('store') ? step : buildStep(model, state.chains, stored);
+  const isOriginal = state.chains.length === 0;
+  const originalStored = isOriginal
+    ? coupledStored
+    : buildStep(original, [], { ...stored, recipe: 'none' });
+  const plan = assemblePlan({
+    name,
+    source,
+    seed,
+    coupled: state,
+    step,
+    coupledStored,
+    originalStored,
+  });
+  const train = step.state.model;
+  train.metadata.set(
+    'revnetify.step',
+    `${state.settings.recipe}, ${state.settings.policy}, batch ${state.settings.batch}`,
+  );
+  // The streams changed what every batch norm sees: its running averages are right again after training.
+  if (state.chains.length > 0) model.metadata.set('revnetify.running_statistics', 'uncalibrated');
+  return { rev: model, train, plan, state };
+}
+
+function nothingReason(state: CompileState): string {
+  if (state.blocks.length === 0) return 'no Add joins a shortcut and a branch of the same value';
+  const reasons = new Map<string, number>();
+  for (const { reason } of state.reports) reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
+  return [...reasons].map(([reason, count]) => `${count} × ${reason}`).join('; ');
+}

@@ -1,0 +1,6 @@
+// The compiler: from a model to its reversible training step.
+
+export * from './compile.js';
+export * from './names.js';
+export * from './plan.js';
+export * from './step.js';

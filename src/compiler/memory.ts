@@ -1,0 +1,110 @@
+// Memory of a built step, as the plan reports it. In: a built step. Out: steps, buffers, peak by category.
+// Invariant: weights, optimizer state, batch and preallocated outputs are not counted: the caller holds them.
+
+import type { CompileState } from '../../passes/index.js';
+import { ELEMENT_BYTES, isStatic } from '../ir/index.js';
+import type { Node, Value } from '../ir/index.js';
+import { profile, simulate } from '../memory/index.js';
+import type { Execution, Profile } from '../memory/index.js';
+import type { BufferCategory, PlanBuffer, PlanMemory, PlanStep } from '../plan/index.js';
+
+/** Buffers below this size (scalars, channel statistics, shapes) are not listed one by one in the plan. */
+const LISTED_BYTES = 64 * 1024;
+
+function categories(state: CompileState): (value: Value) => BufferCategory {
+  const streams = new Set<Value>();
+  for (const chain of state.chains) {
+    streams.add(chain.input);
+    for (const { a, b, t } of chain.couplings) [a, b, t].forEach((v) => streams.add(v));
+  }
+  for (const value of state.step?.backward.reconstructed.values() ?? []) streams.add(value);
+  const weightGradients = new Set(state.step?.backward.gradients.values() ?? []);
+  return (value) => {
+    if (streams.has(value)) return 'stream';
+    if (weightGradients.has(value)) return 'weightGradient';
+    switch (value.producer?.phase) {
+      case 'recompute':
+        return 'interior';
+      case 'backward':
+        return 'gradient';
+      case 'update':
+        return 'weightGradient';
+      default:
+        return 'activation';
+    }
+  };
+}
+
+export interface StepMemory {
+  readonly memory: PlanMemory;
+  readonly steps: readonly PlanStep[];
+  readonly buffers: readonly PlanBuffer[];
+}
+
+/** Simulates a built step: predicted peak, step by step. */
+export function describeMemory(state: CompileState): StepMemory {
+  const { graph } = state.model;
+  const external = new Set([...graph.inputs, ...graph.constants, ...graph.outputs]);
+  const execution = simulate(graph, external);
+  const category = categories(state);
+  const measured = profile(execution, category);
+  const { peakBytes, activationBytes, peakNode, byCategory } = measured;
+  const { steps, stepOf } = stretches(execution, measured);
+  return {
+    memory: { peakBytes, activationBytes, peakNode, byCategory },
+    steps,
+    buffers: listBuffers(execution, category, stepOf),
+  };
+}
+
+const unitOf = (node: Node): string => node.unit ?? 'loss';
+
+function stretches(
+  { order }: Execution,
+  { live }: Profile,
+): { steps: PlanStep[]; stepOf: (position: number) => number } {
+  const steps: { phase: Node['phase']; unit: string; nodes: number; peakBytes: number }[] = [];
+  const index = new Int32Array(order.length);
+  order.forEach((node, position) => {
+    const last = steps.at(-1);
+    const bytes = live[position] ?? 0;
+    if (last?.phase === node.phase && last.unit === unitOf(node)) {
+      last.nodes++;
+      last.peakBytes = Math.max(last.peakBytes, bytes);
+    } else steps.push({ phase: node.phase, unit: unitOf(node), nodes: 1, peakBytes: bytes });
+    index[position] = steps.length - 1;
+  });
+  return { steps, stepOf: (position) => index[Math.min(position, order.length - 1)] ?? 0 };
+}
+
+function listBuffers(
+  { buffers }: Execution,
+  category: (value: Value) => BufferCategory,
+  stepOf: (position: number) => number,
+): PlanBuffer[] {
+  return buffers
+    .filter(({ bytes }) => bytes >= LISTED_BYTES)
+    .flatMap(({ bytes, first, last, values }): PlanBuffer[] => {
+      const [value] = values;
+      if (!value || !isStatic(value.shape)) return [];
+      return [
+        {
+          value: value.name,
+          category: category(value),
+          shape: value.shape,
+          bytes,
+          firstStep: stepOf(first),
+          lastStep: stepOf(last),
+        },
+      ];
+    });
+}
+
+/** Bytes of a list of weights. */
+export const weightBytes = (values: Iterable<Value>): number => {
+  let sum = 0;
+  for (const { shape, type } of values)
+    if (isStatic(shape) && type)
+      sum += shape.reduce((n, d) => n * d, 1) * ELEMENT_BYTES[type.dtype];
+  return sum;
+};

@@ -1,0 +1,150 @@
+// Assembles the plan. In: the built step, its two baselines, the reports of the passes. Out: the plan, ready to be
+// written. Invariant: deterministic: nothing here depends on time, machine or iteration over unordered sets.
+
+import type { CompileState } from '../../passes/index.js';
+import { invariant } from '../diagnostics/index.js';
+import { elementCount, isStatic } from '../ir/index.js';
+import type { Value } from '../ir/index.js';
+import { WORKING_OPSET } from '../ops/index.js';
+import { PLAN_SCHEMA_VERSION } from '../plan/index.js';
+import type { InputRole, Plan, PlanChain, PlanInput } from '../plan/index.js';
+import { safeInPlace } from './aliasing.js';
+import { describeMemory, weightBytes } from './memory.js';
+import { outputFiles } from './names.js';
+import type { StepBuild } from './step.js';
+
+export interface PlanParts {
+  readonly name: string;
+  readonly source: string;
+  readonly seed: number;
+  /** Names of chains refer to this model's values: rev.onnx. */
+  readonly coupled: CompileState;
+  readonly step: StepBuild;
+  readonly coupledStored: StepBuild;
+  readonly originalStored: StepBuild;
+}
+
+const staticShape = (value: Value): readonly number[] => {
+  invariant(isStatic(value.shape), `${value.name} has no static shape`);
+  return value.shape;
+};
+
+function planInputs(state: CompileState): PlanInput[] {
+  const { step, loss } = state;
+  invariant(step && loss, 'a plan needs a differentiated step');
+  const pairs = [
+    ...step.updates.flatMap((u) => [
+      { old: u.weight, next: u.newWeight },
+      { old: u.velocity, next: u.newVelocity },
+    ]),
+    ...step.statistics,
+  ];
+  const safe = safeInPlace(state.model.graph, pairs);
+  const input = (value: Value, role: InputRole, more: Partial<PlanInput> = {}): PlanInput => ({
+    name: value.name,
+    role,
+    dtype: value.type?.dtype ?? 'float32',
+    shape: staticShape(value),
+    ...more,
+  });
+  return [
+    input(loss.images, 'images'),
+    input(loss.labels, 'labels'),
+    input(step.learningRate, 'learning_rate'),
+    input(step.momentum, 'momentum'),
+    input(step.weightDecay, 'weight_decay'),
+    ...step.updates.flatMap((u) => [
+      input(u.weight, 'weight', { next: u.newWeight.name, inPlace: safe.has(u.weight) }),
+      input(u.velocity, 'velocity', {
+        next: u.newVelocity.name,
+        inPlace: safe.has(u.velocity),
+        weight: u.weight.name,
+      }),
+    ]),
+    ...step.statistics.map((s) =>
+      input(s.old, 'statistic', { next: s.next.name, inPlace: safe.has(s.old) }),
+    ),
+  ];
+}
+
+const planChains = (state: CompileState): PlanChain[] =>
+  state.chains.map((chain) => ({
+    id: chain.id,
+    input: chain.input.name,
+    output: chain.output.name,
+    couplings: chain.couplings.map(({ id, a, b, f, t }) => ({
+      id,
+      a: a.name,
+      b: b.name,
+      f: f.name,
+      t: t.name,
+    })),
+  }));
+
+const parameterCount = (state: CompileState): number =>
+  (state.step?.updates ?? []).reduce((n, u) => n + elementCount(staticShape(u.weight)), 0);
+
+export function assemblePlan(parts: PlanParts): Plan {
+  const { state } = parts.step;
+  const { step, loss, settings } = state;
+  invariant(step && loss, 'a plan needs a differentiated step');
+  const files = outputFiles(parts.name);
+  const own = describeMemory(state);
+  const coupledStored = describeMemory(parts.coupledStored.state).memory;
+  const originalStored = describeMemory(parts.originalStored.state).memory;
+  const classes = staticShape(loss.logits)[1] ?? 0;
+  return {
+    schemaVersion: PLAN_SCHEMA_VERSION,
+    model: {
+      name: parts.name,
+      rev: files.rev,
+      train: files.train,
+      source: parts.source,
+      parameters: {
+        before: parameterCount(parts.originalStored.state),
+        after: parameterCount(state),
+      },
+      weightBytes: weightBytes(step.updates.map((u) => u.weight)),
+    },
+    recipe: settings.recipe,
+    assumptions: {
+      batch: settings.batch,
+      imageShape: staticShape(loss.images).slice(1),
+      classes,
+      dtype: 'float32',
+      optimizer: 'sgd',
+      nesterov: settings.nesterov,
+      target: settings.target,
+      policy: settings.policy,
+      seed: parts.seed,
+      opset: WORKING_OPSET,
+      inputShapes: Object.fromEntries(
+        [...settings.inputShapes].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)),
+      ),
+    },
+    notes: parts.coupled.notes,
+    inputs: planInputs(state),
+    outputs: { loss: loss.loss.name, correct: loss.correct.name, logits: loss.logits.name },
+    blocks: parts.coupled.reports.map((r) => ({ ...r, shape: r.shape ?? null })),
+    chains: planChains(parts.coupled),
+    units: step.units.map(({ id, kind, policy, reason }) => ({ id, kind, policy, reason })),
+    steps: own.steps,
+    buffers: own.buffers,
+    memory: {
+      plan: own.memory,
+      coupledStored,
+      originalStored,
+      savedRatio: 1 - own.memory.activationBytes / originalStored.activationBytes,
+    },
+    cost: {
+      forwardFlops: parts.originalStored.forwardFlops,
+      stepFlopsBefore: parts.originalStored.stepFlops,
+      stepFlopsAfter: parts.step.stepFlops,
+      ratio: parts.step.stepFlops / parts.originalStored.stepFlops,
+    },
+    measured: [],
+  };
+}
+
+/** The plan as text: two-space JSON with a final newline. */
+export const formatPlan = (plan: Plan): string => `${JSON.stringify(plan, null, 2)}\n`;
