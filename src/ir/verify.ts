@@ -35,127 +35,88 @@ const ofValue = (value: Value): string => `value ${value.name}`;
 const operandsOf = (node: Node): Value[] =>
   [...node.inputs, ...node.captures].filter((v) => v !== undefined);
 
+const rule = (id: number, name: string, check: Rule['check']): Rule => ({ id, name, check });
+
 /** The rules in the order they are checked. Numbers are never given anew. */
 export const RULES: readonly Rule[] = [
-  {
-    id: 1,
-    name: 'unique-value-names',
-    check({ values }, report) {
-      const names = new Map<string, Value>();
-      for (const value of values) {
-        if (value.name === '') report(ofValue(value), 'it has no name');
-        const other = names.get(value.name);
-        if (other === value) report(ofValue(value), 'it is defined twice');
-        else if (other) report(ofValue(value), 'another value has the same name');
-        names.set(value.name, value);
+  rule(1, 'unique-value-names', ({ values }, report) => {
+    const names = new Map<string, Value>();
+    for (const value of values) {
+      if (value.name === '') report(ofValue(value), 'it has no name');
+      const other = names.get(value.name);
+      if (other === value) report(ofValue(value), 'it is defined twice');
+      else if (other) report(ofValue(value), 'another value has the same name');
+      names.set(value.name, value);
+    }
+  }),
+  rule(2, 'outputs-mirror-producers', ({ graph, values }, report) => {
+    for (const node of graph.nodes)
+      node.outputs.forEach((value, index) => {
+        if (value && (value.producer !== node || value.outputIndex !== index))
+          report(ofNode(node), `output ${index} (${value.name}) names another producer`);
+      });
+    for (const value of values)
+      if (value.producer && value.producer.outputs[value.outputIndex] !== value)
+        report(ofValue(value), `its producer ${value.producer.name} does not produce it`);
+  }),
+  rule(3, 'uses-mirror-operands', ({ graph, defined }, report) => {
+    const reads = new Map<Value, number>();
+    for (const node of graph.nodes)
+      for (const value of operandsOf(node)) reads.set(value, (reads.get(value) ?? 0) + 1);
+    for (const value of defined) {
+      const { uses } = value;
+      for (const { node, index } of uses) {
+        const operand = index >= 0 ? node.inputs[index] : node.captures[-1 - index];
+        if (!graph.has(node))
+          report(ofValue(value), `it is used by ${ofNode(node)}, which is not in the graph`);
+        else if (operand !== value)
+          report(ofValue(value), `${ofNode(node)} does not read it as operand ${index}`);
       }
-    },
-  },
-  {
-    id: 2,
-    name: 'outputs-mirror-producers',
-    check({ graph, values }, report) {
-      for (const node of graph.nodes)
-        node.outputs.forEach((value, index) => {
-          if (value && (value.producer !== node || value.outputIndex !== index))
-            report(ofNode(node), `output ${index} (${value.name}) names another producer`);
-        });
-      for (const value of values)
-        if (value.producer && value.producer.outputs[value.outputIndex] !== value)
-          report(ofValue(value), `its producer ${value.producer.name} does not produce it`);
-    },
-  },
-  {
-    id: 3,
-    name: 'uses-mirror-operands',
-    check({ graph, defined }, report) {
-      const reads = new Map<Value, number>();
-      for (const node of graph.nodes)
-        for (const value of operandsOf(node)) reads.set(value, (reads.get(value) ?? 0) + 1);
-      for (const value of defined) {
-        const { uses } = value;
-        for (const { node, index } of uses) {
-          const operand = index >= 0 ? node.inputs[index] : node.captures[-1 - index];
-          if (!graph.has(node))
-            report(ofValue(value), `it is used by ${ofNode(node)}, which is not in the graph`);
-          else if (operand !== value)
-            report(ofValue(value), `${ofNode(node)} does not read it as operand ${index}`);
-        }
-        // Each use is another operand, so equal numbers mean equal sets.
-        const count = reads.get(value) ?? 0;
-        if (uses.length !== count)
-          report(ofValue(value), `it has ${uses.length} uses and is read ${count} times`);
-      }
-    },
-  },
-  {
-    id: 4,
-    name: 'operands-defined',
-    check({ graph, defined }, report) {
-      for (const node of graph.nodes)
-        for (const value of operandsOf(node))
-          if (!defined.has(value))
-            report(ofNode(node), `operand ${value.name} is not an input, constant or result`);
-    },
-  },
-  {
-    id: 5,
-    name: 'producers-before-users',
-    check({ graph, position }, report) {
-      for (const [node, at] of position)
-        for (const { producer, name } of operandsOf(node))
-          if (producer && graph.has(producer) && (position.get(producer) ?? 0) >= at)
-            report(ofNode(node), `it reads ${name} before ${producer.name} computes it`);
-    },
-  },
-  {
-    id: 6,
-    name: 'graph-outputs-defined',
-    check({ graph, defined }, report) {
-      for (const value of graph.outputs)
-        if (!defined.has(value)) report(`output ${value.name}`, 'nothing in the graph defines it');
-      if (new Set(graph.outputs).size < graph.outputs.length)
-        report('graph outputs', 'a value is listed twice');
-    },
-  },
-  {
-    id: 7,
-    name: 'nodes-named',
-    check({ graph }, report) {
-      const names = new Set<string>();
-      for (const node of graph.nodes) {
-        if (node.op === '') report(`node ${node.name}`, 'it has no operator');
-        if (node.name === '') report(ofNode(node), 'it has no name');
-        if (names.has(node.name)) report(ofNode(node), 'another node has the same name');
-        names.add(node.name);
-      }
-    },
-  },
-  {
-    id: 8,
-    name: 'constants-match-types',
-    check({ graph }, report) {
-      for (const value of graph.constants) {
-        const { constant, type } = value;
-        if (!constant) report(ofValue(value), 'it is listed as a constant and has no data');
-        else if (type && type.dtype !== constant.dtype)
-          report(ofValue(value), `its type is ${type.dtype}, its data ${constant.dtype}`);
-        else if (type?.shape && !sameShape(type.shape, constant.dims))
-          report(
-            ofValue(value),
-            `its shape is [${type.shape.join()}], its data [${constant.dims.join()}]`,
-          );
-      }
-    },
-  },
-  {
-    id: 9,
-    name: 'inputs-and-constants-have-no-producer',
-    check({ graph }, report) {
-      for (const value of [...graph.inputs, ...graph.constants])
-        if (value.producer) report(ofValue(value), `${ofNode(value.producer)} computes it`);
-    },
-  },
+      // Each use is another operand, so equal numbers mean equal sets.
+      const count = reads.get(value) ?? 0;
+      if (uses.length !== count)
+        report(ofValue(value), `it has ${uses.length} uses and is read ${count} times`);
+    }
+  }),
+  rule(4, 'operands-defined', ({ graph, defined }, report) => {
+    for (const node of graph.nodes)
+      for (const value of operandsOf(node))
+        if (!defined.has(value))
+          report(ofNode(node), `operand ${value.name} is not an input, constant or result`);
+  }),
+  rule(5, 'producers-before-users', ({ graph, position }, report) => {
+    for (const [node, at] of position)
+      for (const { producer, name } of operandsOf(node))
+        if (producer && graph.has(producer) && (position.get(producer) ?? 0) >= at)
+          report(ofNode(node), `it reads ${name} before ${producer.name} computes it`);
+  }),
+  rule(6, 'graph-outputs-defined', ({ graph, defined }, report) => {
+    for (const value of graph.outputs)
+      if (!defined.has(value)) report(`output ${value.name}`, 'nothing in the graph defines it');
+  }),
+  rule(7, 'nodes-named', ({ graph }, report) => {
+    for (const node of graph.nodes) {
+      if (node.op === '') report(`node ${node.name}`, 'it has no operator');
+      if (node.name === '') report(ofNode(node), 'it has no name');
+    }
+  }),
+  rule(8, 'constants-match-types', ({ graph }, report) => {
+    for (const value of graph.constants) {
+      const { constant, type } = value;
+      if (!constant) report(ofValue(value), 'it is listed as a constant and has no data');
+      else if (type && type.dtype !== constant.dtype)
+        report(ofValue(value), `its type is ${type.dtype}, its data ${constant.dtype}`);
+      else if (type?.shape && !sameShape(type.shape, constant.dims))
+        report(
+          ofValue(value),
+          `its shape is [${type.shape.join()}], its data [${constant.dims.join()}]`,
+        );
+    }
+  }),
+  rule(9, 'inputs-and-constants-have-no-producer', ({ graph }, report) => {
+    for (const value of [...graph.inputs, ...graph.constants])
+      if (value.producer) report(ofValue(value), `${ofNode(value.producer)} computes it`);
+  }),
 ];
 
 /** Every rule the model breaks; empty = well formed. */
