@@ -2,7 +2,7 @@
 // a broadcast, refusals. In: a builder and typed values. Out: typed values.
 
 import { DiagnosticError } from '../diagnostics/index.js';
-import { Tensor, elementCount, isStatic } from '../ir/index.js';
+import { Tensor, elementCount, int, isStatic } from '../ir/index.js';
 import type { Node, Shape, Value } from '../ir/index.js';
 import type { Builder } from './builder.js';
 
@@ -17,7 +17,9 @@ export function shapeOperand(b: Builder, value: Value): Value {
 
 /** x with the shape of `like`, which has as many elements. */
 export function reshapeLike(b: Builder, x: Value, like: Value): Value {
-  return retyped(b.op('Reshape', [x, shapeOperand(b, like)]), like);
+  // An extent of 0 would mean "as the operand has it".
+  const attributes = like.shape?.includes(0) ? { allowzero: int(1) } : {};
+  return retyped(b.op('Reshape', [x, shapeOperand(b, like)], { attributes }), like);
 }
 
 /** x repeated to the shape of `like`. */
