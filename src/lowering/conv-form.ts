@@ -16,8 +16,11 @@ export interface ConvForm {
   /** Targets it may run on. */
   readonly targets: readonly Target[];
   applies(g: ConvGeometry): boolean;
-  /** Estimated time; only the comparison between forms of one gradient means anything. */
-  cost(g: ConvGeometry): number;
+  /**
+   * Estimated time in multiply-adds; only the comparison between forms of one gradient means anything.
+   * Fitted to measurements of ONNX Runtime's CPU kernels (sizes of CIFAR and ImageNet ResNets).
+   */
+  cost(g: ConvGeometry, target: Target): number;
   /** `first` is W for dX and X for dW. */
   build(steps: Steps, g: ConvGeometry, first: Value, dY: Value): Value;
 }
@@ -28,34 +31,54 @@ export function chooseForm(forms: readonly ConvForm[], target: Target, g: ConvGe
   let least = Infinity;
   for (const form of forms) {
     if (!form.targets.includes(target) || !form.applies(g)) continue;
-    const cost = form.cost(g);
+    const cost = form.cost(g, target);
     if (!best || cost < least) [best, least] = [form, cost];
   }
   invariant(best, `no form of a convolution gradient applies for target ${target}`);
   return best;
 }
 
-/** Elements of X, of dY, of W, and multiply-adds: what costs are made of. */
+/** What costs are made of: elements and multiply-adds. */
 export interface Sizes {
   readonly x: number;
+  /** X cut to what one kernel tap sees. */
+  readonly seen: number;
   readonly y: number;
   readonly w: number;
   readonly work: number;
-  /** Positions of one output plane. */
-  readonly plane: number;
+  /** The products of single images, before they are added up. */
+  readonly perImage: number;
 }
 
 export function sizesOf(g: ConvGeometry): Sizes {
   const plane = elementCount(g.output);
-  const w = ((g.outChannels * g.inChannels) / g.group) * elementCount(g.kernel);
+  const pairs = (g.outChannels * g.inChannels) / g.group;
   return {
     x: g.batch * g.inChannels * elementCount(g.input),
+    seen: g.batch * g.inChannels * plane,
     y: g.batch * g.outChannels * plane,
-    w,
-    work: g.batch * w * plane,
-    plane,
+    w: pairs * elementCount(g.kernel),
+    work: g.batch * pairs * elementCount(g.kernel) * plane,
+    perImage: g.batch * pairs,
   };
 }
+
+/** Moving one element through memory costs about as much as this many multiply-adds (two cores, AVX-512). */
+export const MOVE = 30;
+
+/** Multiply-adds of a product that has only `rows` rows (or columns) to fill the vector units with. */
+export const narrowWork = (work: number, rows: number): number => work * (1 + 16 / rows);
+
+/** Consecutive integers from `first`. */
+export const range = (first: number, count: number): number[] =>
+  Array.from({ length: count }, (_, i) => first + i);
+
+/** [M, C/g, k…] */
+export const weightShape = (g: ConvGeometry): number[] => [
+  g.outChannels,
+  g.inChannels / g.group,
+  ...g.kernel,
+];
 
 /** How much of the end of each axis the windows read beyond the data; negative where they stop short of it. */
 export const endReach = (g: ConvGeometry): number[] =>

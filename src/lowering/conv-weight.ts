@@ -6,17 +6,17 @@ import { elementCount } from '../ir/index.js';
 import type { Value } from '../ir/index.js';
 import { at } from '../ops/conv-geometry.js';
 import type { ConvGeometry } from '../ops/conv-geometry.js';
-import { endReach, isPointwise, sizesOf } from './conv-form.js';
+import {
+  MOVE,
+  endReach,
+  isPointwise,
+  narrowWork,
+  range,
+  sizesOf,
+  weightShape,
+} from './conv-form.js';
 import type { ConvForm, Steps } from './conv-form.js';
-
-const range = (first: number, count: number): number[] =>
-  Array.from({ length: count }, (_, i) => first + i);
-
-const weightShape = (g: ConvGeometry): number[] => [
-  g.outChannels,
-  g.inChannels / g.group,
-  ...g.kernel,
-];
+import { perChannel, rows, swapped } from './conv-weight-single.js';
 
 /** The part of data [N,C,…] that one kernel tap sees, one element per output position. */
 function tapSlice(
@@ -46,9 +46,6 @@ function tapOffsets(g: ConvGeometry): number[][] {
   return offsets;
 }
 
-/** Elements of the products of single images, before they are added up. */
-const perImage = (g: ConvGeometry): number => (g.batch * g.outChannels * g.inChannels) / g.group;
-
 /** Σ over n, i of dY[n,m,i] · x[n,c,i] for x already cut to the output positions: [M, C/g]. */
 function imageProducts(steps: Steps, g: ConvGeometry, x: Value, dY: Value): Value {
   const { batch, group, inChannels, outChannels } = g;
@@ -77,7 +74,10 @@ const pointwise: ConvForm = {
   name: 'pointwise',
   targets: ['cpu', 'portable'],
   applies: isPointwise,
-  cost: (g) => sizesOf(g).x + 2 * perImage(g),
+  cost(g) {
+    const { seen, perImage, work } = sizesOf(g);
+    return work + MOVE * (seen + 2 * perImage);
+  },
   build(steps, g, x, dY) {
     const cut = tapSlice(
       steps,
@@ -94,7 +94,10 @@ const pointwiseJoined: ConvForm = {
   name: 'pointwise-joined',
   targets: ['cpu', 'portable'],
   applies: (g) => isPointwise(g) && g.group === 1,
-  cost: (g) => sizesOf(g).x + sizesOf(g).y,
+  cost(g) {
+    const { seen, y, work } = sizesOf(g);
+    return work + MOVE * (seen + y);
+  },
   build(steps, g, x, dY) {
     const cut = tapSlice(
       steps,
@@ -104,148 +107,6 @@ const pointwiseJoined: ConvForm = {
     );
     const product = steps.timesTransposed(joined(steps, dY), joined(steps, cut));
     return steps.reshape(product, weightShape(g));
-  },
-};
-
-/** One convolution in which the positions of dY are the kernel: windows of dW as windows of X. */
-interface Correlation {
-  readonly begin: readonly number[];
-  readonly end: readonly number[];
-  /** Drops what the output has beyond the taps of the weight; `first` is its first spatial axis. */
-  readonly cut: (steps: Steps, value: Value, first: number) => Value;
-}
-
-/**
- * The window of dY slides over X. Where the windows of the forward pass read beyond the data the pad makes
- * the result exact; where they stopped short of its end it has taps too many.
- */
-function correlation(g: ConvGeometry): Correlation {
-  return {
-    begin: g.begin,
-    end: endReach(g).map((p) => Math.max(0, p)),
-    cut: (steps, value, first) =>
-      steps.slice(
-        value,
-        g.kernel.map((k, i) => ({ axis: first + i, start: 0, end: k })),
-      ),
-  };
-}
-
-/** One filter per channel: X and dY as one image each whose channels are (n, c); neither is copied. */
-const perChannel: ConvForm = {
-  name: 'per-channel',
-  targets: ['cpu'],
-  applies: (g) => g.inChannels === g.group,
-  cost: (g) => sizesOf(g).work / 4,
-  build(steps, g, x, dY) {
-    const { begin, end, cut } = correlation(g);
-    const conv = steps.conv(
-      steps.reshape(x, [1, g.batch * g.inChannels, ...g.input]),
-      steps.reshape(dY, [g.batch * g.outChannels, 1, ...g.output]),
-      {
-        kernel: g.output,
-        strides: g.dilations,
-        dilations: g.strides,
-        begin,
-        end,
-        group: g.batch * g.group,
-      },
-    );
-    const taps = steps.reshape(cut(steps, conv, 2), [g.batch, g.outChannels, ...g.kernel]);
-    return steps.reshape(steps.sumFirst(taps), weightShape(g));
-  },
-};
-
-/** A 1-D geometry as a 2-D one of height 1. */
-const lifted = (g: ConvGeometry): ConvGeometry =>
-  g.kernel.length === 2
-    ? g
-    : {
-        ...g,
-        strides: [1, ...g.strides],
-        dilations: [1, ...g.dilations],
-        begin: [0, ...g.begin],
-        end: [0, ...g.end],
-        kernel: [1, ...g.kernel],
-        input: [1, ...g.input],
-        output: [1, ...g.output],
-      };
-
-/**
- * One convolution over rows of X with the channels innermost: a step of C along such a row is a step of one
- * position, so an output row holds all taps of all channels. Images are its channels, dY its kernel.
- */
-const rows: ConvForm = {
-  name: 'rows',
-  targets: ['cpu'],
-  applies: (g) => g.kernel.length <= 2,
-  cost: (g) => sizesOf(g).work / 8,
-  build(steps, original, x, dY) {
-    const g = lifted(original);
-    const { batch, group, inChannels, outChannels } = g;
-    const per = inChannels / group;
-    const [height = 1, width = 1] = g.input;
-    const [kh = 1, kw = 1] = g.kernel;
-    const [sh = 1, sw = 1] = g.strides;
-    const [dh = 1, dw = 1] = g.dilations;
-    const { begin, end } = correlation(g);
-    const [top = 0, left = 0] = begin;
-    const [bottom = 0, right = 0] = end;
-    const data = steps.reshape(
-      steps.transpose(steps.reshape(x, [batch, group, per, height, width]), [1, 0, 3, 4, 2]),
-      [1, group * batch, height, width * per],
-    );
-    const kernel = steps.transpose(
-      steps.reshape(dY, [batch, outChannels, ...g.output]),
-      [1, 0, 2, 3],
-    );
-    const conv = steps.conv(data, kernel, {
-      kernel: g.output,
-      strides: [dh, 1],
-      dilations: [sh, sw * per],
-      begin: [top, left * per],
-      end: [bottom, right * per],
-      group,
-    });
-    const [, , tall = 1, wide = 1] = steps.shape(conv);
-    const taps = steps.slice(steps.reshape(conv, [outChannels, tall, wide / per, per]), [
-      { axis: 1, start: 0, end: kh },
-      { axis: 2, start: 0, end: dw * (kw - 1) + 1, step: dw },
-    ]);
-    return steps.reshape(steps.transpose(taps, [0, 3, 1, 2]), weightShape(original));
-  },
-};
-
-/** Any window of any rank: the batch and the channels change places, dY is the kernel. */
-const swapped: ConvForm = {
-  name: 'swapped',
-  targets: ['cpu'],
-  applies: () => true,
-  cost: (g) => sizesOf(g).work,
-  build(steps, g, x, dY) {
-    const { batch, group, inChannels, outChannels } = g;
-    const per = inChannels / group;
-    const spatial = range(3, g.kernel.length);
-    const data = steps.reshape(
-      steps.transpose(steps.reshape(x, [batch, group, per, ...g.input]), [2, 1, 0, ...spatial]),
-      [per, group * batch, ...g.input],
-    );
-    const kernel = steps.transpose(dY, [1, 0, ...spatial.map((axis) => axis - 1)]);
-    const { begin, end, cut } = correlation(g);
-    const conv = steps.conv(data, kernel, {
-      kernel: g.output,
-      strides: g.dilations,
-      dilations: g.strides,
-      begin,
-      end,
-      group,
-    });
-    const taps = cut(steps, conv, 2);
-    return steps.reshape(steps.transpose(taps, [1, 0, ...spatial.map((axis) => axis - 1)]), [
-      outChannels,
-      per,
-      ...g.kernel,
-    ]);
   },
 };
 
@@ -266,7 +127,12 @@ const taps: ConvForm = {
   name: 'taps',
   targets: ['cpu', 'portable'],
   applies: () => true,
-  cost: (g) => elementCount(g.kernel) * (sizesOf(g).y + 2 * perImage(g)) + sizesOf(g).work / 4,
+  cost(g) {
+    const { x, seen, perImage, work } = sizesOf(g);
+    // Groups transpose what each tap sees as well.
+    const moved = (g.group === 1 ? 1 : 2) * seen + 2 * perImage;
+    return narrowWork(work, g.inChannels / g.group) + MOVE * (x + elementCount(g.kernel) * moved);
+  },
   build(steps, g, x, dY) {
     const spatial = range(2, g.kernel.length);
     if (g.group !== 1) {
@@ -300,10 +166,10 @@ const tapsJoined: ConvForm = {
   name: 'taps-joined',
   targets: ['cpu', 'portable'],
   applies: (g) => g.group === 1,
-  cost: (g) =>
-    sizesOf(g).y +
-    elementCount(g.kernel) * (sizesOf(g).y + perImage(g) / g.batch) +
-    sizesOf(g).work / 4,
+  cost(g) {
+    const { x, seen, y, work } = sizesOf(g);
+    return narrowWork(work, g.inChannels) + MOVE * (x + y + elementCount(g.kernel) * seen);
+  },
   build(steps, g, x, dY) {
     const spatial = range(2, g.kernel.length);
     const positions = g.batch * elementCount(g.output);
@@ -325,7 +191,10 @@ const perChannelTaps: ConvForm = {
   name: 'per-channel-taps',
   targets: ['portable'],
   applies: (g) => g.inChannels === g.group && g.outChannels === g.group,
-  cost: (g) => sizesOf(g).work / 16,
+  cost(g) {
+    const { x, seen } = sizesOf(g);
+    return MOVE * (x + 2 * elementCount(g.kernel) * seen);
+  },
   build(steps, g, x, dY) {
     const padded = steps.pad(x, g.begin, endReach(g));
     const axes = [0, ...range(2, g.kernel.length)];

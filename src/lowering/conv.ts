@@ -2,10 +2,11 @@
 // Invariant: each form gives what the loops of src/ops/conv-kernels.ts give; the list of dX forms is here,
 // that of dW forms in conv-weight.ts, and every window has a form on every target.
 
+import { elementCount } from '../ir/index.js';
 import type { ConvGeometry } from '../ops/conv-geometry.js';
 import { at } from '../ops/conv-geometry.js';
 import { gradGeometry } from '../ops/conv-gradient.js';
-import { Steps, chooseForm, sizesOf } from './conv-form.js';
+import { MOVE, Steps, chooseForm, sizesOf } from './conv-form.js';
 import type { ConvForm } from './conv-form.js';
 import { WEIGHT_FORMS } from './conv-weight.js';
 import { defineLowering } from './definition.js';
@@ -25,7 +26,12 @@ const flipped: ConvForm = {
   applies: (g) =>
     g.strides.every((s) => s === 1) &&
     [...flippedPads(g, g.begin), ...flippedPads(g, g.end)].every((p) => p >= 0),
-  cost: (g) => sizesOf(g).work,
+  cost(g, target) {
+    const { w, work } = sizesOf(g);
+    // On the CPU the reversing Slice goes element by element: it is what makes large weights slow.
+    const reversed = g.kernel.some((k) => k > 1) && target === 'cpu';
+    return work + MOVE * w * (reversed ? 12 : 2);
+  },
   build(steps, g, w, dY) {
     const spatial = g.kernel.map((_, i) => i + 2);
     const perOut = g.outChannels / g.group;
@@ -57,7 +63,11 @@ const transposed: ConvForm = {
   name: 'transposed',
   targets: ['cpu', 'portable'],
   applies: () => true,
-  cost: (g) => 2 * sizesOf(g).work,
+  cost(g, target) {
+    const { seen, work } = sizesOf(g);
+    // On the CPU: a matrix product and the addition of its columns. GPU kernels gather per element.
+    return target === 'cpu' ? work + MOVE * seen * elementCount(g.kernel) : 4 * work;
+  },
   build(steps, g, w, dY) {
     const outputPadding = g.input.map((extent, i) => {
       const window = at(g.dilations, i) * (at(g.kernel, i) - 1) + 1;

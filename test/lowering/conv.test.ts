@@ -133,6 +133,49 @@ describe.each(KINDS)('%s', (kind) => {
   });
 });
 
+test('the forms chosen for the layers of residual networks', () => {
+  const chosen = (
+    kind: Kind,
+    target: Target,
+    [batch, from, map, to, k, stride = 1, group = 1]: readonly number[],
+  ): string => {
+    const [n = 0, ci = 0, h = 0, co = 0, kernel = 0] = [batch, from, map, to, k];
+    const pad = (kernel - 1) / 2;
+    const g = caseGeometry({
+      label: '',
+      x: [n, ci, h, h],
+      w: [co, ci / group, kernel, kernel],
+      group,
+      strides: [stride, stride],
+      pads: [pad, pad, pad, pad],
+    });
+    return chooseForm(formsOf(kind), target, g).name;
+  };
+  // [batch, channels in, map, channels out, kernel, stride, group]
+  expect(chosen('ConvGradInput', 'cpu', [128, 16, 32, 16, 3])).toBe('flipped');
+  expect(chosen('ConvGradInput', 'cpu', [8, 64, 56, 64, 3])).toBe('flipped');
+  expect(chosen('ConvGradInput', 'cpu', [8, 512, 7, 512, 3])).toBe('transposed');
+  expect(chosen('ConvGradInput', 'portable', [8, 512, 7, 512, 3])).toBe('flipped');
+  expect(chosen('ConvGradInput', 'cpu', [128, 16, 32, 32, 3, 2])).toBe('transposed');
+  for (const layer of [
+    [128, 3, 32, 16, 3],
+    [128, 16, 32, 16, 3],
+    [128, 32, 16, 64, 3, 2],
+    [8, 64, 56, 64, 3],
+    [8, 512, 7, 512, 3],
+    [8, 3, 224, 64, 7, 2],
+    [8, 128, 56, 128, 3, 1, 32],
+  ])
+    expect(chosen('ConvGradWeight', 'cpu', layer)).toBe('rows');
+  expect(chosen('ConvGradWeight', 'cpu', [8, 256, 56, 64, 1])).toBe('pointwise');
+  expect(chosen('ConvGradWeight', 'cpu', [8, 512, 7, 2048, 1])).toBe('pointwise-joined');
+  expect(chosen('ConvGradWeight', 'cpu', [8, 256, 56, 512, 1, 2])).toBe('pointwise');
+  expect(chosen('ConvGradWeight', 'cpu', [8, 96, 56, 96, 3, 1, 96])).toBe('per-channel');
+  expect(chosen('ConvGradWeight', 'portable', [8, 96, 56, 96, 3, 1, 96])).toBe('per-channel-taps');
+  expect(chosen('ConvGradWeight', 'portable', [8, 64, 56, 64, 3])).toBe('taps');
+  expect(chosen('ConvGradWeight', 'portable', [8, 512, 7, 512, 3])).toBe('taps-joined');
+});
+
 /** What ONNX Runtime's WebGPU provider runs in float32. */
 const PORTABLE = [
   'Add',
