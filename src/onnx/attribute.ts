@@ -83,7 +83,7 @@ function toAttribute(
     case TYPE.int:
       return { kind: 'int', value: toNumber(message.i) };
     case TYPE.string:
-      return { kind: 'string', value: utf8.decode(message.s ?? new Uint8Array(0)) };
+      return { kind: 'string', value: utf8.decode(Uint8Array.from(message.s ?? [])) };
     case TYPE.floats:
       return { kind: 'floats', value: message.floats ?? [] };
     case TYPE.ints:

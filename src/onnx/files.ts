@@ -108,20 +108,22 @@ export function atomicWriteWith(
 ): void {
   const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
   let fd: number | undefined;
+  let made = false;
   try {
-    fd = openSync(temporary, 'wx');
-    const file = fd;
+    const file = openSync(temporary, 'wx');
+    fd = file;
+    made = true;
     body((bytes) => {
       for (let at = 0; at < bytes.length;)
         at += writeSync(file, bytes, at, Math.min(bytes.length - at, 2 ** 30));
     });
-    fsyncSync(fd);
-    closeSync(fd);
+    fsyncSync(file);
     fd = undefined;
+    closeSync(file);
     renameSync(temporary, path);
   } catch (error) {
     if (fd !== undefined) closeSync(fd);
-    rmSync(temporary, { force: true });
+    if (made) rmSync(temporary, { force: true });
     if (error instanceof Error && 'syscall' in error)
       throw new DiagnosticError('usage/output', path, error.message);
     throw error;

@@ -31,7 +31,7 @@ export interface EncodeOptions {
   readonly valueInfo?: boolean;
 }
 
-interface Layout {
+export interface Layout {
   readonly main: Output;
   readonly data: DataFile | undefined;
 }
@@ -98,7 +98,8 @@ function sourcesOf(model: Model, record: ModelRecord | undefined): Set<string> {
   return paths;
 }
 
-function layout(model: Model, options: EncodeOptions, relocate: boolean): Layout {
+/** @internal what would be written, before anything is */
+export function layout(model: Model, options: EncodeOptions, relocate: boolean): Layout {
   const { external = 'auto', dataName } = options;
   const valueInfo = options.valueInfo ?? false;
   const withData = (): Layout => {
