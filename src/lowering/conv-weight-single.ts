@@ -2,6 +2,7 @@
 // [M,C/g,k…]. Invariant: no temporary is larger than X or dY; strides and dilations change places, since
 // the window of dY slides by dilations over positions that are strides apart.
 
+import type { Value } from '../ir/index.js';
 import type { ConvGeometry } from '../ops/conv-geometry.js';
 import { MOVE, endReach, narrowWork, range, sizesOf, weightShape } from './conv-form.js';
 import type { ConvForm, Steps } from './conv-form.js';
