@@ -2,8 +2,16 @@
 
 export * from './definition.js';
 
+import { activationLowerings } from './activation.js';
+import { batchNormLowerings } from './batchnorm.js';
 import { convLowerings } from './conv.js';
 import { registerLowerings } from './definition.js';
+import { poolLowerings } from './pool.js';
+import { softmaxLowerings } from './softmax.js';
 import { tensorLowerings } from './tensor.js';
 registerLowerings(tensorLowerings);
 registerLowerings(convLowerings);
+registerLowerings(activationLowerings);
+registerLowerings(batchNormLowerings);
+registerLowerings(poolLowerings);
+registerLowerings(softmaxLowerings);
