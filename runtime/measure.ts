@@ -1,0 +1,141 @@
+// How much memory and time a training step really takes. In: a folder with a plan and its models. Out: losses, bytes,
+// seconds. What is measured, in a fresh process on random data:
+//   peakBytes = the highest resident size (RSS) while the steps run, minus the resident size just before the first
+//   one. By then the session exists, and weights, optimizer state, running statistics, the batch and all
+//   preallocated outputs are in place with every page touched, and garbage has been collected.
+//   activationBytes = peakBytes: everything above the loaded model counts as activation, that is, also weight
+//   gradients, workspace of operators, what the allocator holds and does not use, and the copy of every output
+//   that onnxruntime-node makes at the end of a run (outputCopyBytes says how large it is).
+// On Linux the kernel's own mark is read (VmHWM, reset through /proc/self/clear_refs), elsewhere a second thread
+// samples the resident size every millisecond. Invariant: the calling process does not influence the figures.
+
+import { fork } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { DiagnosticError } from '../src/diagnostics/index.js';
+import type { DiagnosticCode } from '../src/diagnostics/index.js';
+import type { PlanMeasurement } from '../src/plan/index.js';
+
+export interface MeasureOptions {
+  /** At least 1; the first is not timed unless it is the only one. Default 3. */
+  readonly steps?: number;
+  /** Seed of the order of the random data. Default 0. */
+  readonly seed?: number;
+  /** Default: the number of cores. */
+  readonly threads?: number;
+  /** ONNX Runtime's own allocator, which keeps what it once took. Default true, as in training. */
+  readonly arena?: boolean;
+  /** Default true. */
+  readonly inPlace?: boolean;
+  /** Default 0.01. */
+  readonly lr?: number;
+  /** What to call the measured way of training in the result. Default 'plan'. */
+  readonly variant?: string;
+}
+
+export interface Measurement {
+  readonly losses: readonly number[];
+  /** In the form the plan keeps. */
+  readonly measured: PlanMeasurement;
+  /** Median without the first step; the loading of data is not part of it. */
+  readonly secondsPerStep: number;
+  /** Resident bytes before the first step: the loaded model and the process itself. */
+  readonly baseBytes: number;
+  /** What onnxruntime-node copies at the end of each run: new weights, velocities and statistics. */
+  readonly outputCopyBytes: number;
+  readonly platform: {
+    readonly os: string;
+    readonly cpu: string;
+    readonly threads: number;
+    readonly node: string;
+    readonly onnxruntime: string;
+  };
+}
+
+/** What the child is asked to do. */
+export interface MeasureJob extends Required<Omit<MeasureOptions, 'threads'>> {
+  readonly dir: string;
+  readonly threads?: number;
+}
+
+/** What it answers. */
+export type MeasureAnswer =
+  | { readonly kind: 'done'; readonly result: Measurement }
+  | {
+      readonly kind: 'diagnostic';
+      readonly code: DiagnosticCode;
+      readonly where: string;
+      readonly message: string;
+    }
+  | { readonly kind: 'failed'; readonly message: string };
+
+/**
+ * Measures the training step of a compiled folder in a process of its own.
+ * @throws DiagnosticError as train(); Error when the process dies, of too little memory for example
+ */
+export async function measure(dir: string, options: MeasureOptions = {}): Promise<Measurement> {
+  const { steps = 3 } = options;
+  if (!Number.isSafeInteger(steps) || steps < 1)
+    throw new DiagnosticError('usage/option', 'steps', `${steps} is not a positive whole number`);
+  const job: MeasureJob = {
+    dir,
+    steps,
+    seed: options.seed ?? 0,
+    arena: options.arena ?? true,
+    inPlace: options.inPlace ?? true,
+    lr: options.lr ?? 0.01,
+    variant: options.variant ?? 'plan',
+    ...(options.threads === undefined ? {} : { threads: options.threads }),
+  };
+  const answer = await ask(job);
+  if (answer.kind === 'done') return answer.result;
+  if (answer.kind === 'failed') throw new Error(answer.message);
+  throw new RelayedDiagnostic(answer.code, answer.where, answer.message);
+}
+
+/** A diagnostic of the child: its message is already complete. */
+class RelayedDiagnostic extends DiagnosticError {
+  constructor(code: DiagnosticCode, where: string, message: string) {
+    super(code, where, '');
+    this.message = message;
+  }
+}
+
+/**
+ * The child's program. Node 20 does not run TypeScript, so from sources (under a test runner) the compiled
+ * program in dist/ is used: build first.
+ */
+function childProgram(): string {
+  const compiled = import.meta.url.endsWith('.js');
+  const url = compiled ? './measure-child.js' : '../dist/runtime/measure-child.js';
+  const path = fileURLToPath(new URL(url, import.meta.url));
+  if (!existsSync(path)) throw new Error(`${path} is missing: run npm run build`);
+  return path;
+}
+
+function ask(job: MeasureJob): Promise<MeasureAnswer> {
+  return new Promise((resolve, reject) => {
+    const child = fork(childProgram(), [], {
+      execArgv: ['--expose-gc'],
+      // Freed memory goes back at once instead of being kept for later: the base would hold it otherwise.
+      env: { ...process.env, MALLOC_MMAP_THRESHOLD_: '131072', MALLOC_TRIM_THRESHOLD_: '131072' },
+    });
+    let answer: MeasureAnswer | undefined;
+    child.once('message', (message) => {
+      answer = message as MeasureAnswer;
+    });
+    child.once('error', reject);
+    child.once('exit', (code, signal) => {
+      if (answer) resolve(answer);
+      else
+        reject(
+          new Error(
+            signal === null
+              ? `the measuring process ended with status ${code ?? 0}`
+              : `the measuring process was ended by ${signal}; there may be too little memory`,
+          ),
+        );
+    });
+    child.send(job);
+  });
+}

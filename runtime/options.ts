@@ -1,0 +1,107 @@
+// The settings of a training. In: what the caller gave. Out: every setting with a value that can be used.
+// Invariant: a setting that makes no sense is refused before anything is loaded.
+
+import { DiagnosticError } from '../src/diagnostics/index.js';
+import type { Augment, Dataset } from './data/index.js';
+import type { ScheduleShape } from './schedule.js';
+
+export interface TrainOptions {
+  /** A folder with CIFAR-10 or IDX files, or `random`. */
+  readonly data: string;
+  /** How long to train: steps, or else epochs (may be a fraction). Default: one epoch. */
+  readonly steps?: number;
+  readonly epochs?: number;
+  /** Highest learning rate. Default 0.1. */
+  readonly lr?: number;
+  /** Default cosine. */
+  readonly lrSchedule?: ScheduleShape;
+  /** Default 0.9. */
+  readonly momentum?: number;
+  /** Default 5e-4; applies to weights, not to biases and batch norm. */
+  readonly weightDecay?: number;
+  /** Steps of linear warm-up. Default 0. */
+  readonly warmup?: number;
+  /** Seed of the order and the augmentation. Default 0. */
+  readonly seed?: number;
+  /** true: random crops out of 4 pixels of padding, and flips. Default: so for 32×32 colour images, else none. */
+  readonly augment?: boolean | Augment;
+  /** Default: the number of cores. */
+  readonly threads?: number;
+  /** Measure the trained model on the test split at the end. Default true. */
+  readonly evaluate?: boolean;
+  /** Default true; false keeps old and new weights apart, and takes more memory. */
+  readonly inPlace?: boolean;
+  /** A file for one line of JSON per step. */
+  readonly log?: string;
+}
+
+export interface Settings {
+  readonly steps: number;
+  readonly lr: number;
+  readonly shape: ScheduleShape;
+  readonly momentum: number;
+  readonly weightDecay: number;
+  readonly warmup: number;
+  readonly seed: number;
+}
+
+/** @throws DiagnosticError usage/option */
+export function settle(options: TrainOptions, samples: number, batch: number): Settings {
+  checkOptions(options);
+  const { epochs = 1 } = options;
+  const steps = options.steps ?? Math.max(1, Math.ceil((epochs * samples) / batch));
+  return {
+    steps,
+    lr: options.lr ?? 0.1,
+    shape: options.lrSchedule ?? { kind: 'cosine' },
+    momentum: options.momentum ?? 0.9,
+    weightDecay: options.weightDecay ?? 5e-4,
+    warmup: Math.min(options.warmup ?? 0, steps),
+    seed: options.seed ?? 0,
+  };
+}
+
+/** @throws DiagnosticError usage/option */
+export function checkOptions(options: TrainOptions): void {
+  const bad = (name: string, value: unknown, wanted: string): DiagnosticError =>
+    new DiagnosticError('usage/option', name, `${String(value)} is not ${wanted}`);
+  const { steps, epochs, lr, momentum, weightDecay, warmup, seed } = options;
+  if (steps !== undefined && epochs !== undefined)
+    throw new DiagnosticError('usage/option', 'steps', 'steps and epochs are both given');
+  if (steps !== undefined && !(Number.isSafeInteger(steps) && steps > 0))
+    throw bad('steps', steps, 'a positive whole number');
+  if (epochs !== undefined && !(Number.isFinite(epochs) && epochs > 0))
+    throw bad('epochs', epochs, 'a positive number');
+  if (lr !== undefined && !(Number.isFinite(lr) && lr > 0))
+    throw bad('learning rate', lr, 'a positive number');
+  if (momentum !== undefined && !(momentum >= 0 && momentum < 1))
+    throw bad('momentum', momentum, 'a number from 0 up to, not including, 1');
+  if (weightDecay !== undefined && !(Number.isFinite(weightDecay) && weightDecay >= 0))
+    throw bad('weight decay', weightDecay, 'a number from 0 upwards');
+  if (warmup !== undefined && !(Number.isSafeInteger(warmup) && warmup >= 0))
+    throw bad('warm-up', warmup, 'a whole number from 0 upwards');
+  if (seed !== undefined && !Number.isSafeInteger(seed)) throw bad('seed', seed, 'a whole number');
+}
+
+const NONE: Augment = { flip: false, cropPadding: 0 };
+/** What ResNets are trained with on CIFAR (He et al. 2015, section 4.2). */
+const CIFAR: Augment = { flip: true, cropPadding: 4 };
+
+export function chooseAugment(options: TrainOptions, data: Dataset): Augment {
+  const { augment } = options;
+  if (typeof augment === 'object') return augment;
+  if (augment !== undefined) return augment ? CIFAR : NONE;
+  if (options.data === 'random') return NONE;
+  const small = data.channels === 3 && data.height === 32 && data.width === 32;
+  return small && isColour(data) ? CIFAR : NONE;
+}
+
+/** Whether channels differ: digits repeated over three channels must not be mirrored. */
+function isColour({ channels, height, width, count, images }: Dataset): boolean {
+  const plane = height * width;
+  const end = Math.min(count, 16) * channels * plane;
+  for (let at = 0; at < end; at += channels * plane)
+    for (let pixel = at; pixel < at + plane; pixel++)
+      if (images[pixel] !== images[pixel + plane]) return true;
+  return false;
+}

@@ -1,0 +1,122 @@
+// Reading a compiled folder. In: the folder that `revnetify MODEL -o DIR` wrote. Out: its plan and the paths of its
+// models. Invariant: what comes out can be trained with: both models are there, and every input has the role,
+// type and successor that its role asks for.
+
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { DiagnosticError } from '../src/diagnostics/index.js';
+import { PLAN_SCHEMA_VERSION } from '../src/plan/index.js';
+import type { InputRole, Plan, PlanInput } from '../src/plan/index.js';
+import { messageOf } from './session.js';
+
+const SUFFIX = '.plan.json';
+
+/** Roles that stand for one input each. */
+const SINGLE = ['images', 'labels', 'learning_rate', 'momentum', 'weight_decay'] as const;
+/** Roles whose value goes from step to step. */
+const STATE: ReadonlySet<InputRole> = new Set<InputRole>(['weight', 'velocity', 'statistic']);
+
+export interface CompiledFolder {
+  readonly plan: Plan;
+  readonly dir: string;
+}
+
+/** @throws DiagnosticError train/invalid */
+export function readPlan(dir: string): CompiledFolder {
+  const path = join(dir, findPlan(dir));
+  let plan: Plan;
+  try {
+    plan = JSON.parse(readFileSync(path, 'utf8')) as Plan;
+  } catch (error) {
+    throw new DiagnosticError('train/invalid', path, `it cannot be read: ${messageOf(error)}`);
+  }
+  checkPlan(plan, path);
+  for (const file of [plan.model.train, plan.model.rev])
+    if (!existsSync(join(dir, file)))
+      throw new DiagnosticError(
+        'train/invalid',
+        dir,
+        `the plan names ${file}, which is not there`,
+        'keep the files of a compilation together, or make them again',
+      );
+  return { plan, dir };
+}
+
+function findPlan(dir: string): string {
+  let names: string[];
+  try {
+    names = readdirSync(dir);
+  } catch (error) {
+    throw new DiagnosticError('train/invalid', dir, messageOf(error));
+  }
+  const plans = names.filter((name) => name.endsWith(SUFFIX)).sort();
+  const [plan] = plans;
+  if (plan === undefined)
+    throw new DiagnosticError('train/invalid', dir, 'it holds no *.plan.json');
+  if (plans.length > 1)
+    throw new DiagnosticError(
+      'train/invalid',
+      dir,
+      `it holds several plans: ${plans.join(', ')}`,
+      'keep one compiled model per folder',
+    );
+  return plan;
+}
+
+function checkPlan(plan: Plan | null, path: string): void {
+  const bad = (why: string): DiagnosticError => new DiagnosticError('train/invalid', path, why);
+  // A file from elsewhere may hold anything: the declared types say only what it should hold.
+  const version = (plan as { schemaVersion?: unknown } | null)?.schemaVersion;
+  if (version !== PLAN_SCHEMA_VERSION)
+    throw bad(
+      `its schemaVersion is ${String(version)}, this version of revnetify reads ${PLAN_SCHEMA_VERSION}`,
+    );
+  const { inputs, model, outputs } = plan as Partial<Plan>;
+  if (!Array.isArray(inputs) || !model || !outputs) throw bad('it is not complete');
+  for (const role of SINGLE) {
+    const count = (inputs as readonly PlanInput[]).filter((input) => input.role === role).length;
+    if (count !== 1) throw bad(`it has ${count} inputs with the role ${role}`);
+  }
+  for (const { name, role, dtype, next } of inputs as readonly PlanInput[]) {
+    if (STATE.has(role) && next === undefined)
+      throw bad(`input ${name} (${role}) has no successor`);
+    const wanted = role === 'labels' ? 'int64' : 'float32';
+    if (dtype !== wanted) throw bad(`input ${name} (${role}) is ${dtype}, not ${wanted}`);
+  }
+}
+
+/** The one input of a role. */
+export function inputOf(plan: Plan, role: (typeof SINGLE)[number]): PlanInput {
+  const input = plan.inputs.find((candidate) => candidate.role === role);
+  if (!input)
+    throw new DiagnosticError('train/invalid', plan.model.name, `no input is its ${role}`);
+  return input;
+}
+
+export interface StateInput extends PlanInput {
+  readonly next: string;
+}
+
+/** The inputs whose value goes from step to step. */
+export const stateInputs = (plan: Plan): StateInput[] =>
+  plan.inputs.filter((i): i is StateInput => STATE.has(i.role) && i.next !== undefined);
+
+/** What a batch looks like to the data pipeline. Images of rank 2 count as one row of pixels. */
+export function batchShape(plan: Plan): {
+  batch: number;
+  channels: number;
+  height: number;
+  width: number;
+  classes: number;
+} {
+  const { name, shape } = inputOf(plan, 'images');
+  const [batch, ...image] = shape;
+  const [width = 1, height = 1, channels = 1] = [...image].reverse();
+  if (batch === undefined || image.length < 1 || image.length > 3)
+    throw new DiagnosticError(
+      'train/invalid',
+      `input ${name}`,
+      `its shape [${shape.join(',')}] is not that of a batch of images`,
+    );
+  return { batch, channels, height, width, classes: plan.assumptions.classes };
+}

@@ -1,0 +1,61 @@
+// onnxruntime-node, loaded when it is first needed. In: a model file and a few options. Out: sessions set up the
+// way a training step wants them. Invariant: nobody else imports onnxruntime-node, so every other command of the
+// tool works on a machine that does not have it.
+
+import { availableParallelism } from 'node:os';
+import type * as ort from 'onnxruntime-node';
+import { DiagnosticError } from '../src/diagnostics/index.js';
+
+export type Runtime = typeof ort;
+
+export interface SessionOptions {
+  /** Threads inside one operator; default: the number of cores. */
+  readonly threads?: number;
+  /** ONNX Runtime's own allocator, which keeps what it once took. Default true: faster. */
+  readonly arena?: boolean;
+  /** Further session settings, by section: `{ intra_op: { allow_spinning: '0' } }`. */
+  readonly extra?: Readonly<Record<string, unknown>>;
+}
+
+/** @throws DiagnosticError runtime/missing */
+export async function loadRuntime(
+  load: () => Promise<Runtime> = () => import('onnxruntime-node'),
+): Promise<Runtime> {
+  try {
+    return await load();
+  } catch (error) {
+    throw new DiagnosticError('runtime/missing', 'onnxruntime-node', messageOf(error));
+  }
+}
+
+/** @throws DiagnosticError runtime/missing, train/invalid where ONNX Runtime refuses the file */
+export async function createSession(
+  path: string,
+  options: SessionOptions = {},
+): Promise<ort.InferenceSession> {
+  const { InferenceSession } = await loadRuntime();
+  try {
+    return await InferenceSession.create(path, {
+      executionProviders: ['cpu'],
+      graphOptimizationLevel: 'all',
+      // A memory pattern adds up all buffers of a step; the point is that they share memory.
+      enableMemPattern: false,
+      enableCpuMemArena: options.arena ?? true,
+      intraOpNumThreads: threadCount(options.threads),
+      logSeverityLevel: 3,
+      ...(options.extra ? { extra: { session: options.extra } } : {}),
+    });
+  } catch (error) {
+    throw new DiagnosticError('train/invalid', path, `ONNX Runtime: ${messageOf(error)}`);
+  }
+}
+
+/** @throws DiagnosticError usage/option */
+export function threadCount(threads: number | undefined): number {
+  if (threads === undefined) return availableParallelism();
+  if (Number.isSafeInteger(threads) && threads >= 1 && threads <= 1024) return threads;
+  throw new DiagnosticError('usage/option', 'threads', `${threads} is not a number of threads`);
+}
+
+export const messageOf = (error: unknown): string =>
+  error instanceof Error ? error.message : String(error);

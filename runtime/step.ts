@@ -1,0 +1,96 @@
+// One training step after another. In: a compiled folder and batches. Out: loss and number of correct answers per
+// step, and the weights as they are. Invariant: a loss that is no finite number ends the training with an error
+// that names the step.
+
+import { join } from 'node:path';
+import { DiagnosticError } from '../src/diagnostics/index.js';
+import type { InputRole, Plan } from '../src/plan/index.js';
+import { cpuBackend } from './backend.js';
+import type { Backend, StepInputs, StepOutputs, StepRunner } from './backend.js';
+import { initialState } from './parameters.js';
+import { stateInputs } from './plan.js';
+import type { SessionOptions } from './session.js';
+
+export interface StepOptions extends SessionOptions {
+  /** Write new weights over the old ones where the plan allows it. Default true. */
+  readonly inPlace?: boolean;
+  /** Default: ONNX Runtime on the CPU. */
+  readonly backend?: Backend;
+}
+
+/**
+ * A training step ready to run. Weights start as rev.onnx has them, velocities at zero.
+ *
+ *     const { plan } = readPlan(dir);
+ *     const step = await TrainingStep.open(dir, plan);
+ *     const { loss } = await step.run({ images, labels, learningRate: 0.1, momentum: 0.9, weightDecay: 5e-4 });
+ */
+export class TrainingStep {
+  private done = 0;
+
+  private constructor(
+    readonly plan: Plan,
+    private readonly runner: StepRunner,
+  ) {}
+
+  /** @throws DiagnosticError train/invalid, runtime/missing, model/… where rev.onnx cannot be read */
+  static async open(dir: string, plan: Plan, options: StepOptions = {}): Promise<TrainingStep> {
+    const { inPlace = true, backend = cpuBackend, ...session } = options;
+    const path = join(dir, plan.model.train);
+    const state = initialState(dir, plan);
+    return new TrainingStep(plan, await backend.prepare({ path, plan, state, inPlace, session }));
+  }
+
+  /** Steps run so far. */
+  get steps(): number {
+    return this.done;
+  }
+
+  /**
+   * Runs one step. The arrays are read where they lie and may be refilled afterwards.
+   * @throws DiagnosticError train/diverged; the weights are then of no use
+   */
+  async run(inputs: StepInputs): Promise<StepOutputs> {
+    const result = await this.runner.run(inputs);
+    this.done++;
+    if (!Number.isFinite(result.loss))
+      throw new DiagnosticError(
+        'train/diverged',
+        `step ${this.done}`,
+        `the loss is ${result.loss} at learning rate ${inputs.learningRate}`,
+      );
+    return result;
+  }
+
+  /** Brings weights, velocities and statistics up to date; nothing to do on the CPU. */
+  download(): Promise<void> {
+    return this.runner.download();
+  }
+
+  /** Present weights by name. The arrays are the live ones: later steps change them. */
+  weights(): Map<string, Float32Array> {
+    return this.collect('weight');
+  }
+
+  /** Momentum, by the name of the step graph's input. Live, as weights(). */
+  velocities(): Map<string, Float32Array> {
+    return this.collect('velocity');
+  }
+
+  /** Running means and variances by name. Live, as weights(). */
+  statistics(): Map<string, Float32Array> {
+    return this.collect('statistic');
+  }
+
+  async dispose(): Promise<void> {
+    await this.runner.dispose();
+  }
+
+  private collect(role: InputRole): Map<string, Float32Array> {
+    return new Map(
+      stateInputs(this.plan)
+        .filter((input) => input.role === role)
+        .map(({ name }) => [name, this.runner.state(name)]),
+    );
+  }
+}
