@@ -30,8 +30,8 @@ export const couplePipeline = [findResidualBlocksPass, coupleResidualBlocks, inf
 export const stepPipeline = [
   bindShapes,
   foldConstants,
-  batchNormTraining,
   appendLoss,
+  batchNormTraining,
   differentiatePass,
   lowerGradients,
   orderStep,

@@ -14,7 +14,7 @@ import { definePass } from './state.js';
 import type { RunningStatistics } from './state.js';
 
 /** Node names tell the step: "forward/layer1.2/conv1". Value names stay as they were. */
-function nameForward(units: readonly ScheduledUnit[]): void {
+function nameForward(graph: Graph, units: readonly ScheduledUnit[]): void {
   for (const unit of units)
     for (const node of unit.nodes) {
       node.origin ??= node.name;
@@ -24,7 +24,7 @@ function nameForward(units: readonly ScheduledUnit[]): void {
           .split('/')
           .filter((part) => part !== '')
           .at(-1) ?? node.op;
-      node.name = `forward/${unit.id}/${last}`;
+      node.name = graph.uniqueName(`forward/${unit.id}/${last}`);
     }
 }
 
@@ -57,8 +57,6 @@ function updateStatistics(
 ): { old: Value; next: Value }[] {
   return statistics.flatMap((s) => {
     const unbiased = s.count > 1 ? s.count / (s.count - 1) : 1;
-    for (const old of [s.runningMean, s.runningVariance])
-      if (old.constant) graph.constantToInput(old);
     return [
       { old: s.runningMean, next: average(graph, root, s.runningMean, s.batchMean, s.momentum, 1) },
       {
@@ -82,7 +80,7 @@ export const differentiatePass = definePass({
     const coupled = new Set(state.chains.flatMap((c) => c.couplings.map((k) => k.t.producer)));
     const left = findResidualBlocks(graph).filter((b) => !b.nested && !coupled.has(b.add));
     const units = assignPolicies(partition(graph, state.chains, left), settings.policy);
-    nameForward(units);
+    nameForward(graph, units);
     const root = new Builder(graph, { phase: 'forward', path: 'step' });
     const scalar = (name: string): Value => graph.addInput(name, { dtype: 'float32', shape: [] });
     const sgd = {
@@ -108,6 +106,7 @@ export const differentiatePass = definePass({
     }
     const statistics = updateStatistics(graph, state.statistics, root);
     graph.removeDead();
+    graph.sort();
     state.step = { units, backward, updates, statistics, ...sgd };
   },
 });

@@ -46,6 +46,10 @@ function foldNode(graph: Graph, node: Node): void {
     return;
   }
   if (!node.inputs.every((v) => v === undefined || v.constant !== undefined)) return;
+  if (node.op === 'Identity' && node.inputs[0]?.constant) {
+    substitute(graph, output, node.inputs[0].constant);
+    return;
+  }
   if (node.captures.length > 0 || !findOp(node) || node.domain !== '') return;
   const { type } = output;
   if (!type || !isStatic(type.shape)) return;
@@ -87,7 +91,15 @@ export const foldConstants = definePass({
       const [output] = node.outputs;
       const [operand] = node.inputs;
       if (!output) continue;
-      if (isTransparent(node) && operand && readable(output) && !graph.outputs.includes(output)) {
+      // An Identity of a weight gives it a name of its own: exporters merge tensors that happen to be equal at
+      // export (all the gammas of a fresh network), and those must be trained apart.
+      if (
+        isTransparent(node) &&
+        operand &&
+        !operand.constant &&
+        readable(output) &&
+        !graph.outputs.includes(output)
+      ) {
         graph.replaceUses(output, operand);
         continue;
       }

@@ -116,6 +116,7 @@ function inferenceGradient(ctx: GradientContext): (Value | undefined)[] {
 /** Inputs X, scale, B, input_mean, input_var. Outputs Y and, in training mode, the running statistics. */
 const batchNormalization = defineOp({
   type: 'BatchNormalization',
+  parameters: [1, 2],
   infer(ctx) {
     const shape = checkedShape(ctx, 4);
     return [
@@ -189,6 +190,7 @@ const batchNormalization = defineOp({
  */
 const batchNormTrain = defineOp({
   type: 'BatchNormTrain',
+  parameters: [1, 2],
   domain: REVNETIFY,
   infer(ctx) {
     const shape = checkedShape(ctx, 2);

@@ -101,6 +101,7 @@ const flopsOf = (ctx: InferContext, small: Shape | undefined): number => {
 /** Y[n,m,i] = Σ W[m,c,t] · X[n,c,s·i + d·t − p] + B[m], c within the group of m. */
 const conv = defineOp({
   type: 'Conv',
+  parameters: [1, 2],
   infer(ctx) {
     const [x, w] = [ctx.shape(0), ctx.shape(1)];
     const group = ctx.attributes.int('group', 1);
@@ -156,6 +157,7 @@ const conv = defineOp({
 /** dX of the convolution with the same weight: Y[n,c,s·i + d·t − p] += W[m,c,t] · X[n,m,i], plus B[c]. */
 const convTranspose = defineOp({
   type: 'ConvTranspose',
+  parameters: [1, 2],
   infer(ctx) {
     const [x, w] = [ctx.shape(0), ctx.shape(1)];
     const group = ctx.attributes.int('group', 1);

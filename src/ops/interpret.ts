@@ -3,7 +3,7 @@
 // mathematically agree to about 1e-12: this is where exactness is proved.
 
 import { DiagnosticError, invariant } from '../diagnostics/index.js';
-import type { Graph, Node, Tensor, Value } from '../ir/index.js';
+import type { Node, Tensor, Value } from '../ir/index.js';
 import { findOp } from './registry.js';
 
 export interface InterpretOptions {
@@ -37,12 +37,12 @@ export function evaluateNode(node: Node, inputs: readonly (Tensor | undefined)[]
 }
 
 /**
- * Runs a graph whose nodes stand in execution order. A feed takes precedence over a constant; values are
+ * Runs a graph (or some of its nodes) whose nodes stand in execution order. A feed takes precedence over a constant; values are
  * dropped after their last use.
  * @returns the graph outputs and the values of options.keep
  */
 export function interpret(
-  graph: Graph,
+  graph: { readonly nodes: Iterable<Node>; readonly outputs: readonly Value[] },
   feeds: ReadonlyMap<Value, Tensor>,
   options: InterpretOptions = {},
 ): Map<Value, Tensor> {

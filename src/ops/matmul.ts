@@ -77,6 +77,7 @@ const transpose = (b: Builder, value: Value): Value =>
 /** numpy.matmul. */
 const matmul = defineOp({
   type: 'MatMul',
+  parameters: [0, 1],
   infer(ctx) {
     const { a, b, batch } = matmulShapes(ctx);
     const rows = ctx.shape(0).length === 1 ? [] : [a[a.length - 2] ?? 1];
@@ -193,6 +194,7 @@ function gemmShape(ctx: InferContext): [Dim, Dim, Dim] {
 /** Y = alpha · A' · B' + beta · C, where ' is the optional transpose and C broadcasts to Y. */
 const gemm = defineOp({
   type: 'Gemm',
+  parameters: [1, 2],
   infer(ctx) {
     const [m, , n] = gemmShape(ctx);
     if (ctx.has(2)) {
