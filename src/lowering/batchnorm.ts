@@ -88,17 +88,17 @@ const gradOperands = (
   variance: ctx.input(4),
 });
 
+/** Up to this many elements per plane, the product as a temporary is cheaper than so many tiny convolutions. */
+const SMALL_PLANE = 64;
+
 /**
- * Σ a·b over all but the channels. A depthwise convolution whose kernel is the whole plane needs no
- * temporary for the product; without a plane there is only the product.
+ * Σ x·y over all but the channels. A depthwise convolution whose kernel is the whole plane needs no temporary
+ * for the product.
  */
 function channelDot(b: Builder, x: Value, y: Value, dims: readonly number[]): Value {
   const [batch = 0, channels = 0, ...plane] = dims;
-  if (elementCount(plane) === 1) {
-    const flat = (v: Value): Value =>
-      dims.length === 2 ? v : b.op('Reshape', [v, b.ints(batch, channels)]);
-    return channelSum(b, b.op('Mul', [flat(x), flat(y)], { name: 'products' }), 2);
-  }
+  if (elementCount(plane) <= SMALL_PLANE)
+    return channelSum(b, b.op('Mul', [x, y], { name: 'products' }), dims.length);
   const data = b.op('Reshape', [x, b.ints(1, batch * channels, ...plane)]);
   const kernel = b.op('Reshape', [y, b.ints(batch * channels, 1, ...plane)]);
   const dots = b.op('Conv', [data, kernel], {
@@ -109,6 +109,22 @@ function channelDot(b: Builder, x: Value, y: Value, dims: readonly number[]): Va
     attributes: { keepdims: int(0) },
     name: 'channelDot',
   });
+}
+
+/**
+ * Σ (dY − mean dY)·x as Σ dY·x − Σ dY · mean x, which needs no centred copy of dY. With x centred but for
+ * rounding, mean x is tiny: nothing cancels, and the rounding of the mean is taken out again.
+ */
+function covariance(
+  b: Builder,
+  dot: Value,
+  dBeta: Value,
+  x: Value,
+  dims: readonly number[],
+): Value {
+  const share = scalarLike(b, x, (dims[1] ?? 0) / elementCount(dims));
+  const mean = b.op('Mul', [channelSum(b, x, dims.length), share], { name: 'residue' });
+  return b.op('Sub', [dot, b.op('Mul', [dBeta, mean])], { name: 'covariance' });
 }
 
 /**
@@ -130,7 +146,8 @@ const gradByKernel = (ctx: LowerContext): (Value | undefined)[] => {
   const dBeta = channelSum(b, dY, dims.length);
   const one = b.constant(filled(gamma, 1, channels), 'ones');
   const zero = b.constant(filled(gamma, 0, channels), 'zeros');
-  const dGamma = channelDot(b, dY, normalized(one, zero, 'normal'), dims);
+  const normal = normalized(one, zero, 'normal');
+  const dGamma = covariance(b, channelDot(b, dY, normal, dims), dBeta, normal, dims);
   if (!ctx.reads(0)) return [undefined, dGamma, dBeta];
   const scale = b.op('Div', [gamma, deviationOf(b, variance, epsilon)], { name: 'scale' });
   const share = b.op('Mul', [scale, scalarLike(b, scale, -channels / elementCount(dims))], {
@@ -152,7 +169,8 @@ const gradByPrimitives = (ctx: LowerContext): (Value | undefined)[] => {
   const deviation = deviationOf(b, variance, epsilonOf(ctx));
   const centred = b.op('Sub', [x, wide(mean)], { name: 'centred' });
   const dBeta = channelSum(b, dY, rank);
-  const sum = channelSum(b, b.op('Mul', [dY, centred], { name: 'products' }), rank);
+  const dot = channelSum(b, b.op('Mul', [dY, centred], { name: 'products' }), rank);
+  const sum = covariance(b, dot, dBeta, centred, dims);
   const dGamma = b.op('Div', [sum, deviation], { name: 'dGamma' });
   if (!ctx.reads(0)) return [undefined, dGamma, dBeta];
   const scale = b.op('Div', [gamma, deviation], { name: 'scale' });
