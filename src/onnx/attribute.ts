@@ -127,7 +127,7 @@ export function writeAttribute(
 ): Output {
   const record = records.get(attribute);
   if (record) {
-    const moved = record.external && target.relocate;
+    const moved = record.external && target.relocates(record.files);
     const renamed = [...(record.names?.captures ?? [])].some((c) => rename.has(c));
     if (!moved && !renamed) return withName(record.span, record.name, name);
     if (attribute.kind !== 'tensor') {

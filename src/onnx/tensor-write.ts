@@ -5,6 +5,7 @@ import { DiagnosticError, invariant } from '../diagnostics/index.js';
 import { ELEMENT_BYTES, InlineData, elementCount } from '../ir/index.js';
 import type { ConstantData } from '../ir/index.js';
 import { encode, fromBigInt } from './codec.js';
+import type { ExternalFiles } from './external.js';
 import { toBfloat16, toFloat16 } from './numeric.js';
 import { Output } from './output.js';
 import type { Piece } from './output.js';
@@ -35,23 +36,26 @@ export class DataFile {
 
 /** Where the elements of tensors go. */
 export interface TensorTarget {
-  /** Whether references to data files would no longer hold, so that their content has to be taken along. */
-  readonly relocate: boolean;
+  /** Whether references to these data files will not hold, so that their content has to be taken along. */
+  readonly relocates: (files: ExternalFiles) => boolean;
   /** Set = larger tensors go there. */
   readonly data: DataFile | undefined;
   /** The same target with every element in the model file, for tensors inside nodes. */
   readonly inline: TensorTarget;
 }
 
-export function makeTarget(relocate: boolean, data: DataFile | undefined): TensorTarget {
+export function makeTarget(
+  relocates: (files: ExternalFiles) => boolean,
+  data: DataFile | undefined,
+): TensorTarget {
   const inline: TensorTarget = {
-    relocate,
+    relocates,
     data: undefined,
     get inline() {
       return inline;
     },
   };
-  return { relocate, data, inline };
+  return { relocates, data, inline };
 }
 
 /** @param previous the tensor it replaces: its documentation, metadata and unknown fields are kept */
@@ -99,7 +103,7 @@ function keepRest(out: Output, from: TensorData | undefined): void {
 
 /** Whether a tensor has to be written anew because its elements change place. */
 export function wantsMove(data: TensorData, target: TensorTarget): boolean {
-  if (data.external) return target.relocate;
+  if (data.external) return target.relocates(data.files);
   const size = elementCount(data.dims) * ELEMENT_BYTES[data.dtype];
   return !!target.data && size >= EXTERNAL_MIN && data.rawRange() !== undefined;
 }

@@ -201,9 +201,10 @@ const nameOf = (value: Value | undefined): string => value?.name ?? '';
 function writeNode(node: Node, target: TensorTarget, out: Output): boolean {
   const source = nodeRecords.get(node) ?? node.source;
   const record = source instanceof NodeRecord ? source : undefined;
-  const moved = [...node.attributes.entries()].some(
-    ([, attribute]) => target.relocate && recordOf(attribute)?.external === true,
-  );
+  const moved = [...node.attributes.entries()].some(([, attribute]) => {
+    const from = recordOf(attribute);
+    return from?.external === true && target.relocates(from.files);
+  });
   if (record && !moved && isUntouched(node, record)) {
     out.add(record.field);
     return false;

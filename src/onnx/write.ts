@@ -5,7 +5,9 @@ import { existsSync, mkdirSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { DiagnosticError } from '../diagnostics/index.js';
 import type { ConstantData, Model } from '../ir/index.js';
+import { recordOf } from './attribute.js';
 import { encode, fromBigInt } from './codec.js';
+import type { ExternalFiles } from './external.js';
 import { atomicWriteWith } from './files.js';
 import { Output } from './output.js';
 import { MODEL, ModelRecord } from './record.js';
@@ -41,7 +43,7 @@ export function encodeModel(
   model: Model,
   options: EncodeOptions = {},
 ): { bytes: Uint8Array; external?: { name: string; bytes: Uint8Array } } {
-  const { main, data } = layout(model, options, options.external === 'never');
+  const { main, data } = layout(model, options, () => options.external === 'never');
   const bytes = main.bytes();
   return data
     ? { bytes, external: { name: data.location, bytes: data.content.bytes() } }
@@ -60,11 +62,11 @@ export function writeModel(
   const record = model.source instanceof ModelRecord ? model.source : undefined;
   const folder = dirname(path);
   makeFolder(folder);
-  const from = record?.path === undefined ? undefined : dirname(record.path);
-  const relocate =
+  // Tensors may stem from several files, so each one's own folder counts, not the model's.
+  const relocates = ({ folder: from }: ExternalFiles): boolean =>
     options.external === 'never' || (from !== undefined && real(from) !== real(folder));
   const dataName = `${basename(path)}.data`;
-  const { main, data } = layout(model, { ...options, dataName }, relocate);
+  const { main, data } = layout(model, { ...options, dataName }, relocates);
   const dataPath = join(folder, dataName);
   for (const source of sourcesOf(model, record)) {
     const target = [path, ...(data ? [dataPath] : [])].find((p) => real(p) === real(source));
@@ -87,30 +89,40 @@ const real = (path: string): string => (existsSync(path) ? realpathSync(path) : 
 
 /** The files that the content of a model still comes from. */
 function sourcesOf(model: Model, record: ModelRecord | undefined): Set<string> {
+  // A source's label is its path; that of bytes in memory is no path of a file, which does no harm.
   const paths = new Set<string>();
   if (record?.path !== undefined) paths.add(record.path);
   for (const { constant } of model.graph.constants)
     if (constant instanceof TensorData) {
-      const { external, files } = constant;
-      if (constant.span.source.label !== 'model') paths.add(constant.span.source.label);
+      const { external, files, span } = constant;
+      paths.add(span.source.label);
       if (external && files.folder !== undefined) paths.add(join(files.folder, external.location));
+    }
+  for (const node of model.graph.nodes)
+    for (const [, attribute] of node.attributes.entries()) {
+      const from = recordOf(attribute);
+      if (from) paths.add(from.span.source.label);
     }
   return paths;
 }
 
 /** @internal what would be written, before anything is */
-export function layout(model: Model, options: EncodeOptions, relocate: boolean): Layout {
+export function layout(
+  model: Model,
+  options: EncodeOptions,
+  relocates: TensorTarget['relocates'],
+): Layout {
   const { external = 'auto', dataName } = options;
   const valueInfo = options.valueInfo ?? false;
   const withData = (): Layout => {
     if (dataName === undefined)
       throw new DiagnosticError('usage/output', 'model', 'no name for the data file is given');
     const data = new DataFile(dataName);
-    const main = writeMessage(model, makeTarget(relocate, data), valueInfo);
+    const main = writeMessage(model, makeTarget(relocates, data), valueInfo);
     return { main, data: data.content.length > 0 ? data : undefined };
   };
   if (external === 'always') return withData();
-  const main = writeMessage(model, makeTarget(relocate, undefined), valueInfo);
+  const main = writeMessage(model, makeTarget(relocates, undefined), valueInfo);
   if (main.length <= MAX_MESSAGE) return { main, data: undefined };
   if (external === 'auto') return withData();
   throw new DiagnosticError(
@@ -165,5 +177,9 @@ const sameMap = <V>(a: ReadonlyMap<string, V>, b: ReadonlyMap<string, V>): boole
 
 /** A TensorProto file (.pb). */
 export function writeTensor(data: ConstantData, name = ''): Uint8Array {
-  return encodeTensor(name, data, makeTarget(true, undefined)).bytes();
+  return encodeTensor(
+    name,
+    data,
+    makeTarget(() => true, undefined),
+  ).bytes();
 }

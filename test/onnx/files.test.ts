@@ -19,6 +19,7 @@ import { join as joinPath } from 'node:path';
 import onnxProto from 'onnx-proto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { InlineData, Model, Tensor } from '../../src/ir/index.js';
+import { cloneModel } from '../../src/ir/clone.js';
 import type { ConstantData } from '../../src/ir/index.js';
 import {
   atomicWrite,
@@ -156,6 +157,18 @@ describe('external data', () => {
     ).toEqual(floats(1, 2, 3, 4));
   });
 
+  test('of a copy of the model is taken along as well, and its file is not overwritten', () => {
+    writeFileSync(at('w.bin'), DATA);
+    const { model } = cloneModel(openSample('w.bin'));
+    writeModel(model, at('other', 'm.onnx'));
+    expect(
+      weight(readModel(at('other', 'm.onnx')))
+        .load()
+        .toArray(),
+    ).toEqual([1, 2, 3, 4]);
+    expect(() => writeModel(model, at('m.onnx'))).toThrow(/^usage\/output/);
+  });
+
   test('inside nodes and their subgraphs is taken along too', () => {
     writeFileSync(at('w.bin'), DATA);
     const sample = sampleModel();
@@ -226,10 +239,10 @@ describe('external data', () => {
       bytes: () => new Uint8Array(0),
     };
     model.graph.addConstant('huge', huge);
-    const { main, data } = layout(model, { dataName: 'd' }, false);
+    const { main, data } = layout(model, { dataName: 'd' }, () => false);
     expect(main.length).toBeLessThan(1000);
     expect(data?.content.length).toBe(2 ** 31);
-    expect(() => layout(model, { external: 'never' }, false)).toThrow(/^usage\/output/);
+    expect(() => layout(model, { external: 'never' }, () => false)).toThrow(/^usage\/output/);
   });
 });
 
