@@ -17,12 +17,15 @@ let collect: (() => void) | undefined;
 
 /** A full garbage collection, whether or not node was started with --expose-gc. */
 export function collectGarbage(): void {
-  if (!collect) {
-    setFlagsFromString('--expose-gc');
-    collect = runInNewContext('gc') as () => void;
-    setFlagsFromString('--no-expose-gc');
-  }
+  collect ??= (globalThis.gc) ?? exposedCollector();
   collect();
+}
+
+function exposedCollector(): () => void {
+  setFlagsFromString('--expose-gc');
+  const gc = runInNewContext('gc') as () => void;
+  setFlagsFromString('--no-expose-gc');
+  return gc;
 }
 
 /** The most this process has had resident since it started. */

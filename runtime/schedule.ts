@@ -62,8 +62,8 @@ export function parseSchedule(text: string): ScheduleShape {
     return { kind };
   }
   if (kind !== 'step') throw bad('it is none of constant, cosine, linear, step');
-  const shape = {
-    kind,
+  const shape: ScheduleShape = {
+    kind: 'step',
     milestones: milestones === undefined ? DEFAULT_MILESTONES : milestones.split(',').map(Number),
     gamma: gamma === undefined ? DEFAULT_GAMMA : Number(gamma),
   };

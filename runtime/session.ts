@@ -28,11 +28,12 @@ export async function loadRuntime(
   }
 }
 
-/** @throws DiagnosticError runtime/missing, train/invalid where ONNX Runtime refuses the file */
+/** @throws DiagnosticError usage/option, runtime/missing, train/invalid where ONNX Runtime refuses the file */
 export async function createSession(
   path: string,
   options: SessionOptions = {},
 ): Promise<ort.InferenceSession> {
+  const intraOpNumThreads = threadCount(options.threads);
   const { InferenceSession } = await loadRuntime();
   try {
     return await InferenceSession.create(path, {
@@ -41,7 +42,7 @@ export async function createSession(
       // A memory pattern adds up all buffers of a step; the point is that they share memory.
       enableMemPattern: false,
       enableCpuMemArena: options.arena ?? true,
-      intraOpNumThreads: threadCount(options.threads),
+      intraOpNumThreads,
       logSeverityLevel: 3,
       ...(options.extra ? { extra: { session: options.extra } } : {}),
     });

@@ -1,0 +1,86 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { samplingMeter, startPeakMeter } from '../../runtime/memory.js';
+import type * as Measure from '../../runtime/measure.js';
+import { compileRuntime } from './compiled.js';
+import { FEATURES, CLASSES, writeLargeStep, writeTinyStep } from './tiny-step.js';
+
+const MB = 1e6;
+let compiled: string;
+let dir: string;
+let measure: typeof Measure.measure;
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'measure-'));
+  compiled = compileRuntime();
+  const url = pathToFileURL(join(compiled, 'runtime/measure.js')).href;
+  ({ measure } = (await import(url)) as typeof Measure);
+});
+afterAll(() => {
+  rmSync(compiled, { recursive: true });
+  rmSync(dir, { recursive: true });
+});
+
+const folder = (): string => mkdtempSync(join(dir, 'case-'));
+
+test.each([
+  [200 * MB, true],
+  [200 * MB, false],
+  [400 * MB, true],
+])('an intermediate of %d bytes is seen (arena %j)', async (bytes, arena) => {
+  const at = folder();
+  writeLargeStep(at, bytes);
+  const { measured, losses } = await measure(at, { steps: 3, threads: 1, arena, variant: 'large' });
+  expect(losses).toHaveLength(3);
+  expect(measured.peakBytes).toBeGreaterThan(0.9 * bytes);
+  expect(measured.peakBytes).toBeLessThan(1.1 * bytes);
+  expect(measured.activationBytes).toBe(measured.peakBytes);
+  expect(measured.variant).toBe('large');
+});
+
+test('a small step takes little, and says on what it ran', async () => {
+  const at = folder();
+  writeTinyStep(at);
+  const first = await measure(at, { steps: 5, threads: 1 });
+  expect(first.measured.peakBytes).toBeLessThan(20 * MB);
+  expect(first.secondsPerStep).toBeGreaterThan(0);
+  expect(first.measured.secondsPerStep).toBe(first.secondsPerStep);
+  expect(first.outputCopyBytes).toBe(4 * (2 * (FEATURES * CLASSES + CLASSES) + FEATURES));
+  expect(first.platform).toMatchObject({ threads: 1, node: process.version });
+  expect(first.platform.onnxruntime).toMatch(/^\d+\.\d+/);
+  expect((await measure(at, { steps: 5, threads: 1 })).losses).toEqual(first.losses);
+  expect((await measure(at, { steps: 5, threads: 1, seed: 1 })).losses).not.toEqual(first.losses);
+});
+
+test('diagnostics come through', async () => {
+  await expect(measure(folder())).rejects.toMatchObject({
+    code: 'train/invalid',
+    exitCode: 2,
+    message: expect.stringMatching(
+      /^train\/invalid: .*\n.*where:.*\n.*no \*\.plan\.json/,
+    ) as string,
+  });
+  const at = folder();
+  writeTinyStep(at);
+  await expect(measure(at, { lr: 1e30, steps: 9 })).rejects.toMatchObject({
+    code: 'train/diverged',
+  });
+  await expect(measure(at, { steps: 0 })).rejects.toMatchObject({ code: 'usage/option' });
+});
+
+test.each([
+  ['usual', startPeakMeter],
+  ['sampling', samplingMeter],
+])('the %s meter sees memory that is already gone', async (_, start) => {
+  const meter = await start();
+  let block: Buffer | undefined = Buffer.alloc(150 * MB, 1);
+  // Long enough for a sample; the thread is blocked, as it is by a step.
+  const until = performance.now() + 60;
+  while (performance.now() < until) block[0] = 2;
+  block = undefined;
+  const grown = (await meter.stop()) - meter.base;
+  expect(grown).toBeGreaterThan(140 * MB);
+  expect(grown).toBeLessThan(200 * MB);
+});
