@@ -69,7 +69,7 @@ export function* indices(extents: readonly number[]): Generator<readonly number[
   const total = elementCount(extents);
   const index = extents.map(() => 0);
   for (let n = 0; n < total; n++) {
-    yield index;
+    yield [...index];
     for (let i = extents.length - 1; i >= 0; i--) {
       const next = at(index, i) + 1;
       index[i] = next < at(extents, i) ? next : 0;
