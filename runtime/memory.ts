@@ -17,8 +17,19 @@ let collect: (() => void) | undefined;
 
 /** A full garbage collection, whether or not node was started with --expose-gc. */
 export function collectGarbage(): void {
-  collect ??= (globalThis.gc) ?? exposedCollector();
+  collect ??= startedWithCollector() ?? exposedCollector();
   collect();
+}
+
+function startedWithCollector(): (() => void) | undefined {
+  const { gc } = globalThis;
+  // Its type has a form that returns a promise, which is not the one meant here.
+  return (
+    gc &&
+    ((): void => {
+      gc();
+    })
+  );
 }
 
 function exposedCollector(): () => void {
