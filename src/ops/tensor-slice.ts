@@ -17,6 +17,12 @@ export interface SliceRange {
   readonly count: number;
 }
 
+/**
+ * ONNX Runtime reads the largest int32 and int64 as "as far as it goes" backwards too, where the standard has
+ * nothing left to take. Its reading is the one that is run.
+ */
+const isOpen = (end: number): boolean => end === 2 ** 31 - 1 || end >= 2 ** 63;
+
 /** The elements start:end:step of an axis, as ONNX clamps them. */
 export function sliceRange(start: number, end: number, step: number, extent: number): SliceRange {
   const clamp = (x: number, low: number, high: number): number =>
@@ -24,7 +30,7 @@ export function sliceRange(start: number, end: number, step: number, extent: num
   const [first, last] =
     step > 0
       ? [clamp(start, 0, extent), clamp(end, 0, extent)]
-      : [clamp(start, 0, extent - 1), clamp(end, -1, extent - 1)];
+      : [clamp(start, 0, extent - 1), isOpen(end) ? -1 : clamp(end, -1, extent - 1)];
   return { start: first, step, count: Math.max(0, Math.ceil((last - first) / step)) };
 }
 
