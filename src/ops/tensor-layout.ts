@@ -1,24 +1,10 @@
-// Operators that only move elements or rename axes: Reshape, Flatten, Transpose, Squeeze, Unsqueeze, Expand,
-// Tile. In: any tensor. Out: the same elements. Invariant: a symbolic extent that survives keeps its name.
+// Operators that only move elements or rename axes: Reshape, Flatten, Transpose, Squeeze, Unsqueeze. In: any tensor. Out: the same elements. Invariant: a symbolic extent that survives keeps its name.
 
 import { Attributes, Tensor, elementCount, int, ints } from '../ir/index.js';
 import type { Dim, Shape, Value } from '../ir/index.js';
-import { broadcastShapes, normalizeAxes } from './broadcast.js';
-import {
-  broadcastDims,
-  broadcastTo,
-  copyStrided,
-  impossible,
-  permute,
-  stridesOf,
-} from './elements.js';
-import {
-  constantOperand,
-  knownShape,
-  reduceSum,
-  reshapeLike,
-  unbroadcast,
-} from './gradient-parts.js';
+import { normalizeAxes } from './broadcast.js';
+import { impossible, permute } from './elements.js';
+import { reshapeLike } from './gradient-parts.js';
 import { defineOp } from './definition.js';
 import type { GradientContext, InferContext, OpDefinition } from './definition.js';
 import { divideDims, multiplyDims } from './dims.js';
@@ -31,7 +17,7 @@ const reshapeBack = (ctx: GradientContext): (Value | undefined)[] => [
 /** A single known element stays known when only its shape changes; so do lists. */
 const sameContent = (ctx: InferContext): readonly Dim[] | undefined => ctx.content(0);
 
-const unknownShape = (ctx: InferContext, rank: Dim | undefined): Shape | undefined =>
+export const unknownShape = (ctx: InferContext, rank: Dim | undefined): Shape | undefined =>
   typeof rank === 'number' ? Array.from({ length: rank }, () => ctx.fresh()) : undefined;
 
 // ---- Reshape
@@ -240,107 +226,10 @@ const unsqueeze = defineOp({
   ],
 });
 
-// ---- Expand and Tile
-
-const expand = defineOp({
-  type: 'Expand',
-  // A class token, repeated for every image of the batch.
-  parameters: [0],
-  infer: (ctx) => {
-    const { dtype, shape } = ctx.type(0);
-    const target = ctx.content(1);
-    if (shape && target) return [{ dtype, shape: broadcastShapes(ctx, [shape, target]) }];
-    const rank = ctx.type(1).shape?.[0];
-    const full = typeof rank === 'number' && shape ? Math.max(rank, shape.length) : undefined;
-    return [{ dtype, shape: unknownShape(ctx, full) }];
-  },
-  propagate: (ctx) => {
-    const content = ctx.content(0);
-    const target = ctx.numbers(1);
-    if (content?.length !== 1 || target?.length !== 1) return undefined;
-    return new Array<Dim>(target[0] ?? 1).fill(content[0] ?? 1);
-  },
-  evaluate: (ctx) => {
-    const x = ctx.input(0);
-    return [broadcastTo(x, broadcastDims([x.dims, ctx.input(1).toArray()]))];
-  },
-  gradient: (ctx) => [
-    ctx.wants(0) ? unbroadcast(ctx.b, ctx.grad(), ctx.input(0).shape) : undefined,
-  ],
-  samples: (random) => [
-    { label: 'one axis', inputs: [random.tensor([3, 1]), Tensor.ints([3, 4])], constants: [1] },
-    { label: 'new axes', inputs: [random.tensor([3, 1]), Tensor.ints([2, 1, 4])], constants: [1] },
-    {
-      label: 'ones in the target',
-      inputs: [random.tensor([2, 3]), Tensor.ints([1, 1])],
-      constants: [1],
-    },
-  ],
-});
-
-const tile = defineOp({
-  type: 'Tile',
-  infer: (ctx) => {
-    const { dtype, shape } = ctx.type(0);
-    const repeats = ctx.content(1);
-    return [
-      {
-        dtype,
-        shape: shape?.map((d, i) => (repeats ? multiplyDims([d, repeats[i] ?? 1]) : ctx.fresh())),
-      },
-    ];
-  },
-  evaluate: (ctx) => {
-    const x = ctx.input(0);
-    const repeats = ctx.input(1).toArray();
-    // Axis i becomes (repeat, extent), the repeat with stride 0.
-    const strides = stridesOf(x.dims);
-    const dims = x.dims.flatMap((d, i) => [repeats[i] ?? 1, d]);
-    const data = copyStrided(
-      x.data,
-      dims,
-      strides.flatMap((s) => [0, s]),
-    );
-    return [
-      new Tensor(
-        x.dtype,
-        x.dims.map((d, i) => d * (repeats[i] ?? 1)),
-        data,
-      ),
-    ];
-  },
-  gradient: (ctx) => {
-    if (!ctx.wants(0)) return [undefined];
-    const { b } = ctx;
-    const repeats = constantOperand(ctx.node, 1) ?? [];
-    const dims = knownShape(ctx.node, ctx.input(0));
-    const split = dims.flatMap((d, i) => [repeats[i] ?? 1, d]);
-    const apart = b.op('Reshape', [ctx.grad(), b.ints(...split)]);
-    return [
-      reduceSum(
-        b,
-        apart,
-        dims.map((_, i) => 2 * i),
-        false,
-      ),
-    ];
-  },
-  samples: (random) => [
-    { label: 'two axes', inputs: [random.tensor([2, 3]), Tensor.ints([2, 3])], constants: [1] },
-    {
-      label: 'one axis',
-      inputs: [random.tensor([2, 1, 3]), Tensor.ints([1, 4, 1])],
-      constants: [1],
-    },
-  ],
-});
-
 export const tensorLayoutOps: readonly OpDefinition[] = [
   reshape,
   flatten,
   transpose,
   squeeze,
   unsqueeze,
-  expand,
-  tile,
 ];
