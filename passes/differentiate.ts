@@ -90,6 +90,7 @@ export const differentiatePass = definePass({
     };
     const backward = appendBackward(graph, units, loss.loss, new Set(parameters), root, {
       token: settings.token,
+      views: settings.target === 'cpu',
     });
     const updates: WeightUpdate[] = [];
     for (const weight of parameters) {

@@ -9,6 +9,7 @@ import type { ScheduledUnit } from '../schedule/index.js';
 import { Gradients, differentiate, requiresGradient } from './gradients.js';
 import { Recomputer } from './recompute.js';
 import { makeToken } from './token.js';
+import { Views } from './views.js';
 
 export interface BackwardResult {
   readonly gradients: ReadonlyMap<Value, Value>;
@@ -21,6 +22,9 @@ export interface BackwardResult {
 export interface BackwardOptions {
   /** False only in tests and benchmarks that show what the token is for. */
   readonly token?: boolean;
+  /** Whether units read outer tensors through views that carry the token in their shape. Shapes live on the CPU:
+   * on a GPU the token would have to be fetched, so there it enters by arithmetic instead. Default true. */
+  readonly views?: boolean;
 }
 
 /** Appends the backward pass to the graph. @throws DiagnosticError op/no-gradient */
@@ -37,36 +41,43 @@ export function appendBackward(
   const gradients = new Gradients();
   const reconstructed = new Map<Value, Value>();
   const lastToken = new Map<Value, Value>();
-  const outer = (value: Value): Value => reconstructed.get(value) ?? value;
   const start = root.within({ phase: 'backward', path: 'backward' });
   gradients.add(loss, start.scalar(1), start);
   let token: Value | undefined;
 
   for (const unit of [...units].reverse()) {
     const b = root.within({ phase: 'backward', path: `backward/${unit.id}`, unit: unit.id });
-    const twin = readerOf(unit, outer, options.token === false ? undefined : token, root);
-    const { coupling } = unit;
-    const rebuilt: Value[] = [];
-    if (unit.policy === 'reverse') {
-      invariant(coupling, `${unit.id} is reversed but no coupling`);
-      // At the start of a chain a and b are the same value: once rebuilt is enough.
-      if (!reconstructed.has(coupling.a) && coupling.a !== coupling.b) {
-        const inverse = root.within({
-          phase: 'recompute',
-          path: `recompute/${unit.id}`,
-          unit: unit.id,
-        });
-        const a = inverse.op('Sub', [outer(coupling.t), twin(coupling.f)], { name: 'inverse' });
-        reconstructed.set(coupling.a, a);
-        rebuilt.push(a);
-      }
-    }
+    const recompute = root.within({
+      phase: 'recompute',
+      path: `recompute/${unit.id}`,
+      unit: unit.id,
+    });
+    const waitFor = options.token === false ? undefined : token;
+    const views =
+      waitFor && options.views !== false ? new Views(waitFor, unit.id, recompute) : undefined;
+    const outer = (value: Value): Value => {
+      const current = reconstructed.get(value) ?? value;
+      return weights.has(current) || !views ? current : views.of(current);
+    };
+    const recomputer = new Recomputer(
+      unit.nodes,
+      outer,
+      waitFor,
+      recompute,
+      (v) => views?.has(v) ?? false,
+    );
+    // Under `store` everything was kept and is only looked at.
+    const twin = unit.policy === 'store' ? outer : (v: Value): Value => recomputer.twin(v);
+    const touched = new Set(unit.nodes.flatMap((node) => [...node.inputs, ...node.outputs]));
+    touched.delete(undefined);
+    if (views) gradients.look(touched as Set<Value>, (g) => views.of(g));
+    const rebuilt =
+      unit.policy === 'reverse' ? reverse(unit, outer, twin, reconstructed, recompute) : [];
     differentiate(unit.nodes, twin, wanted, gradients, b);
     const results = [...gradients.takeChanged(), ...rebuilt];
     if (results.length > 0) token = makeToken(results, b);
-    for (const node of unit.nodes)
-      for (const value of node.inputs)
-        if (value && token && weights.has(value)) lastToken.set(value, token);
+    for (const value of touched)
+      if (value && token && weights.has(value)) lastToken.set(value, token);
   }
 
   const found = new Map<Value, Value>();
@@ -77,17 +88,19 @@ export function appendBackward(
   return { gradients: found, released: lastToken, reconstructed };
 }
 
-function readerOf(
+/** a = t − f(b). Returns what was rebuilt. */
+function reverse(
   unit: ScheduledUnit,
   outer: (value: Value) => Value,
-  token: Value | undefined,
-  root: Builder,
-): (value: Value) => Value {
-  if (unit.policy === 'store') {
-    const inside = new Set(unit.nodes);
-    return (value) => (value.producer && inside.has(value.producer) ? value : outer(value));
-  }
-  const b = root.within({ phase: 'recompute', path: `recompute/${unit.id}`, unit: unit.id });
-  const recomputer = new Recomputer(unit.nodes, outer, token, b);
-  return (value) => recomputer.twin(value);
+  twin: (value: Value) => Value,
+  reconstructed: Map<Value, Value>,
+  b: Builder,
+): Value[] {
+  const { coupling } = unit;
+  invariant(coupling, `${unit.id} is reversed but no coupling`);
+  // At the start of a chain a and b are the same value: once rebuilt is enough.
+  if (reconstructed.has(coupling.a) || coupling.a === coupling.b) return [];
+  const a = b.op('Sub', [outer(coupling.t), twin(coupling.f)], { name: 'inverse' });
+  reconstructed.set(coupling.a, a);
+  return [a];
 }

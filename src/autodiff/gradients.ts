@@ -25,6 +25,14 @@ export class Gradients {
     this.changed.add(value);
   }
 
+  /** Reads the gradients of these values through `view` from here on. */
+  look(values: Iterable<Value>, view: (gradient: Value) => Value): void {
+    for (const value of values) {
+      const gradient = this.byValue.get(value);
+      if (gradient) this.byValue.set(value, view(gradient));
+    }
+  }
+
   /** A gradient that has been used up: its memory may go. */
   drop(value: Value): void {
     this.byValue.delete(value);

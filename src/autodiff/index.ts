@@ -6,3 +6,4 @@ export * from './parameters.js';
 export * from './recompute.js';
 export * from './sgd.js';
 export * from './token.js';
+export * from './views.js';

@@ -15,12 +15,14 @@ export class Recomputer {
   /**
    * @param outer where to read a value the unit did not compute: stored or reconstructed
    * @param token a scalar that is always 0; undefined only where a test removes it on purpose
+   * @param waits whether an outer value already depends on the token
    */
   constructor(
     nodes: readonly Node[],
     private readonly outer: (value: Value) => Value,
     private readonly token: Value | undefined,
     private readonly b: Builder,
+    private readonly waits: (value: Value) => boolean = () => false,
   ) {
     this.inside = new Set(nodes);
   }
@@ -63,8 +65,9 @@ export class Recomputer {
       }).outputs;
     }
     const clone = results.find((v) => v?.producer)?.producer;
-    const waits = inputs.some((value) => value?.producer && this.clones.has(value.producer));
-    if (this.token && clone && !waits) this.guard(clone, this.token, scoped);
+    const waits = (value: Value | undefined): boolean =>
+      value?.producer !== undefined && (this.clones.has(value.producer) || this.waits(value));
+    if (this.token && clone && !inputs.some(waits)) this.guard(clone, this.token, scoped);
     if (clone) this.clones.add(clone);
     node.outputs.forEach((value, index) => {
       const result = results[index];

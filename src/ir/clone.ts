@@ -49,6 +49,7 @@ export function cloneModel(original: Model): ModelCopy {
       const made = copy.outputs[index];
       if (!v || !made) return;
       made.type = v.type;
+      made.stated = v.stated;
       values.set(v, made);
     });
   }

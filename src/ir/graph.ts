@@ -18,6 +18,8 @@ export interface Use {
 /** A tensor in the graph: a graph input, a constant (initializer) or the output of a node. */
 export class Value {
   type: TensorType | undefined;
+  /** What a file shall say of the type where that is less than is known, on purpose (see autodiff/views.ts). */
+  stated: TensorType | undefined;
   /** The node that computes it; undefined for graph inputs and constants. */
   producer: Node | undefined;
   outputIndex = 0;

@@ -142,13 +142,15 @@ class GraphWriter {
     };
   }
 
-  /** The values that get a value_info: those that had one and are still there, and, if asked for, all others. */
+  /** The values that get a value_info: those that had one and are still there, those whose stated type differs
+   * from the inferred one and, if asked for, all others. */
   private describedValues(): Value[] {
     const present = new Set(this.graph.values());
     const had = this.before([GRAPH.info], (slot) => slot.value).filter((v) => present.has(v));
-    if (!this.options.valueInfo) return had;
+    const wanted = (v: Value): boolean =>
+      (this.options.valueInfo ? v.type : v.stated) !== undefined;
     const done = new Set([...had, ...this.graph.inputs, ...this.graph.outputs]);
-    const rest = [...present].filter((v) => v.type && v.producer && !done.has(v));
+    const rest = [...present].filter((v) => wanted(v) && v.producer && !done.has(v));
     return [...had, ...rest];
   }
 }
@@ -296,7 +298,8 @@ function writeInfo(number: number, value: Value, slot: Slot | undefined, out: Ou
     out.field(number, encode('ValueInfoProto', message));
     return true;
   }
-  const type = value.type ? { type: writeType(value.type) } : {};
+  const known = value.stated ?? value.type;
+  const type = known ? { type: writeType(known) } : {};
   out.field(number, encode('ValueInfoProto', { name: value.name, ...type }));
   return true;
 }
