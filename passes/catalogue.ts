@@ -12,6 +12,7 @@ import { freeBatch } from './free-batch.js';
 import { inferTypesPass } from './infer-types.js';
 import { lowerGradients } from './lower-gradients.js';
 import { orderStep } from './order-step.js';
+import { relaxReshapes } from './relax-reshapes.js';
 import { upgradeOpset } from './upgrade-opset.js';
 
 /** Reads any export into the form the analysis works on. */
@@ -34,5 +35,6 @@ export const stepPipeline = [
   batchNormTraining,
   differentiatePass,
   lowerGradients,
+  relaxReshapes,
   orderStep,
 ];

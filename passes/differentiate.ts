@@ -3,7 +3,14 @@
 // outputs. Invariant: running statistics are updated once, from the first forward pass.
 
 import { findResidualBlocks } from '../src/analysis/index.js';
-import { appendBackward, findParameters, updateWeight } from '../src/autodiff/index.js';
+import {
+  Views,
+  appendBackward,
+  findParameters,
+  makeToken,
+  updateWeight,
+  viewInputs,
+} from '../src/autodiff/index.js';
 import type { WeightUpdate } from '../src/autodiff/index.js';
 import { invariant } from '../src/diagnostics/index.js';
 import type { Graph, Value } from '../src/ir/index.js';
@@ -26,6 +33,15 @@ function nameForward(graph: Graph, units: readonly ScheduledUnit[]): void {
           .at(-1) ?? node.op;
       node.name = graph.uniqueName(`forward/${unit.id}/${last}`);
     }
+}
+
+/** Forward units hide their batch size from the executor's static planner too: see autodiff/views.ts. */
+function viewForward(units: readonly ScheduledUnit[], anyInput: Value, root: Builder): void {
+  const token = makeToken([anyInput], root.within({ path: 'forward' }));
+  for (const unit of units) {
+    const b = root.within({ path: `forward/${unit.id}`, unit: unit.id });
+    viewInputs(unit.nodes, new Views(token, `forward.${unit.id}`, b));
+  }
 }
 
 /** One running average: old·m + new·(1 − m). */
@@ -92,6 +108,7 @@ export const differentiatePass = definePass({
       token: settings.token,
       views: settings.target === 'cpu',
     });
+    if (settings.token && settings.target === 'cpu') viewForward(units, sgd.learningRate, root);
     const updates: WeightUpdate[] = [];
     for (const weight of parameters) {
       const gradient = backward.gradients.get(weight);

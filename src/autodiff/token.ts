@@ -9,9 +9,14 @@ import type { Builder } from '../ops/index.js';
 
 const ONNX_FLOAT = 1;
 
-/** One element of each result → their maximum → (maximum > +∞) → 0.0. */
+/**
+ * One element of each result → their maximum → (maximum > +∞) → 0.0.
+ * @param results in the order they shall be computed: ONNX Runtime visits the operand that stands last in the
+ * file first, so the probes are made in the opposite order. Otherwise it would follow the stream's gradient to
+ * the end of the unit and only then compute the weight gradients, with every interior still alive.
+ */
 export function makeToken(results: readonly Value[], b: Builder): Value {
-  const probes = results.map((value) => probe(value, b));
+  const probes = [...results].reverse().map((value) => probe(value, b));
   const first = probes[0];
   invariant(first, 'a token needs a result to wait for');
   const joined =

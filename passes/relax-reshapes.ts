@@ -1,0 +1,41 @@
+// Pass relax-reshapes: targets of Reshape in the backward pass do not spell the batch size. In: a lowered step.
+// Out: the same shapes, written with 0 (keep) and -1 (the rest). Invariant: every shape stays what it was.
+//
+// Backward tensors carry a symbol for the batch size (autodiff/views.ts); a target in plain numbers would end it,
+// and ONNX Runtime 1.30 fails on a Reshape with a computed target before one with a constant target (its fusion
+// of neighbouring Reshapes).
+
+import { InlineData, Tensor, isStatic } from '../src/ir/index.js';
+import type { Graph, Value } from '../src/ir/index.js';
+import { definePass } from './state.js';
+
+function relax(dims: readonly number[], from: readonly number[]): number[] {
+  if (dims.length > 0 && dims[0] === from[0]) return [0, ...dims.slice(1)];
+  const largest = dims.indexOf(Math.max(...dims));
+  return dims.map((d, i) => (i === largest ? -1 : d));
+}
+
+export const relaxReshapes = definePass({
+  name: 'relax-reshapes',
+  summary: 'write Reshape targets of the backward pass without the batch size',
+  run: ({ model: { graph } }) => {
+    const targets = new Map<string, Value>();
+    for (const node of [...graph.nodes]) {
+      if (node.op !== 'Reshape' || node.domain !== '' || node.phase === 'forward') continue;
+      const [data, target] = [node.input(0), node.input(1)];
+      const dims = target.constant?.load().toArray();
+      if (!dims || dims.includes(-1) || dims.includes(0) || !isStatic(data.shape)) continue;
+      node.setInput(1, shared(graph, targets, relax(dims, data.shape)));
+    }
+    graph.removeDead();
+  },
+});
+
+function shared(graph: Graph, targets: Map<string, Value>, dims: readonly number[]): Value {
+  const key = dims.join(',');
+  const known = targets.get(key);
+  if (known) return known;
+  const made = graph.addConstant(`shape[${key}]`, new InlineData(Tensor.ints(dims)));
+  targets.set(key, made);
+  return made;
+}
