@@ -15,6 +15,8 @@ import { orderStep } from './order-step.js';
 import { relaxReshapes } from './relax-reshapes.js';
 import { upgradeOpset } from './upgrade-opset.js';
 
+export { appendLoss, bindShapes };
+
 /** Reads any export into the form the analysis works on. */
 export const importPipeline = [
   upgradeOpset,

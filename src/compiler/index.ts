@@ -1,6 +1,7 @@
 // The compiler: from a model to its reversible training step.
 
 export * from './compile.js';
+export * from './folder.js';
 export * from './names.js';
 export * from './plan.js';
 export * from './step.js';

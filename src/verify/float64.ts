@@ -48,7 +48,10 @@ const lengthOf = (parts: Iterable<Float64Array>): number => {
  * A random direction plus the gradient's own, so that the derivative along it is not the small difference of
  * large terms.
  */
-function direction(gradients: ReadonlyMap<string, Float64Array>, random: Random): Map<string, Float64Array> {
+function direction(
+  gradients: ReadonlyMap<string, Float64Array>,
+  random: Random,
+): Map<string, Float64Array> {
   const noise = new Map([...gradients].map(([name, g]) => [name, g.map(() => random.normal())]));
   const [g, n] = [lengthOf(gradients.values()), lengthOf(noise.values())];
   return new Map(
@@ -73,7 +76,15 @@ function directionalGap(
       const moved = new Map(feeds);
       for (const [value, at] of feeds) {
         const step = steps.get(value.name);
-        if (step) moved.set(value, new Tensor(at.dtype, at.dims, at.data.map((x, i) => x + sign * STEP * (step[i] ?? 0))));
+        if (step)
+          moved.set(
+            value,
+            new Tensor(
+              at.dtype,
+              at.dims,
+              at.data.map((x, i) => x + sign * STEP * (step[i] ?? 0)),
+            ),
+          );
       }
       return interpretLoss(probe, moved);
     };

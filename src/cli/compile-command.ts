@@ -1,0 +1,198 @@
+// revnetify MODEL: model → rev, train, plan. Thin: options in, compiler and verifier called, result printed.
+
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import type { Recipe } from '../../passes/index.js';
+import { checkOutput, compile, modelName, writeFolder } from '../compiler/index.js';
+import type { Compiled } from '../compiler/index.js';
+import { DiagnosticError } from '../diagnostics/index.js';
+import type { Target } from '../lowering/index.js';
+import { checkExternalData, readModel } from '../onnx/index.js';
+import type { Policy } from '../schedule/index.js';
+import { verifyModel } from '../verify/index.js';
+import type { VerifyResult } from '../verify/index.js';
+import {
+  columns,
+  formatBytes,
+  formatCount,
+  formatPercent,
+  outputOptions,
+  printJson,
+  printResult,
+  remark,
+} from './output.js';
+import type { OutputOptions } from './output.js';
+import { inputShape, oneOf, positiveInteger, wholeNumber } from './parse.js';
+import { describeVerification } from './verify-command.js';
+
+interface Options {
+  readonly output: string;
+  readonly recipe: Recipe;
+  readonly policy: Policy;
+  readonly batch: number;
+  readonly inputShape?: ReadonlyMap<string, readonly number[]>;
+  readonly target: Target;
+  readonly nesterov: boolean;
+  readonly seed: number;
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+  readonly verify: boolean;
+  readonly force: boolean;
+}
+
+export function addCompileCommand(program: Command): void {
+  program
+    .argument('<model.onnx>', 'the residual network to convert')
+    .option('-o, --output <dir>', 'folder for the results', 'out')
+    .option(
+      '--recipe <name>',
+      'rewire: couple residual blocks; none: leave the network as it is',
+      oneOf('--recipe', ['rewire', 'none']),
+      'rewire',
+    )
+    .option(
+      '--policy <name>',
+      'reverse: recompute from outputs; recompute: checkpoint; store: keep everything',
+      oneOf('--policy', ['reverse', 'store', 'recompute']),
+      'reverse',
+    )
+    .option('--batch <n>', 'batch size of the training step', positiveInteger('--batch'), 32)
+    .option(
+      '--input-shape <name:d,d,…>',
+      'shape of an input with open dimensions; may be repeated',
+      inputShape,
+    )
+    .option(
+      '--target <name>',
+      'cpu: fast on ONNX Runtime CPU; portable: plain operators for any provider',
+      oneOf('--target', ['cpu', 'portable']),
+      'cpu',
+    )
+    .option('--nesterov', 'Nesterov momentum', false)
+    .option('--seed <n>', 'seed of the verification data', wholeNumber('--seed'), 0)
+    .option('--json', 'print one JSON object')
+    .option('--quiet', 'print nothing but the result')
+    .option('--no-verify', 'do not check gradients after compiling')
+    .option('--force', 'replace files that an earlier run did not make', false)
+    .action(async (path: string, options: Options) => {
+      await compileCommand(path, options);
+    });
+}
+
+async function compileCommand(path: string, options: Options): Promise<void> {
+  const out = outputOptions(options);
+  const name = modelName(path);
+  const dir = resolve(options.output);
+  checkOutput(dir, name, options.force);
+  const model = readModel(path);
+  checkExternalData(model);
+  const compiled = compile(model, {
+    name,
+    source: path,
+    recipe: options.recipe,
+    policy: options.policy,
+    batch: options.batch,
+    target: options.target,
+    nesterov: options.nesterov,
+    seed: options.seed,
+    ...(options.inputShape ? { inputShapes: options.inputShape } : {}),
+  });
+  for (const note of compiled.state.notes) remark(`note: ${note}`, out);
+  let verified: VerifyResult | null = null;
+  if (options.verify) {
+    remark('verifying gradients (--no-verify skips this) …', out);
+    verified = await verifyModel(compiled.rev, compiled.state.chains, compiled.state.settings, {
+      seed: options.seed,
+    });
+    if (!verified.passed && !options.force)
+      throw new DiagnosticError(
+        'verify/failed',
+        path,
+        `${verified.failures.join('; ')}. Nothing was written`,
+      );
+  }
+  const [rev = '', train = '', plan = ''] = writeFolder(compiled, dir);
+  if (out.json) printJson(summary(path, compiled, { rev, train, plan }, verified));
+  else printResult(describe(compiled, { rev, train, plan }, verified, out));
+  if (verified && !verified.passed) process.exitCode = 4;
+}
+
+interface Outputs {
+  readonly rev: string;
+  readonly train: string;
+  readonly plan: string;
+}
+
+const PLAN_SUMMARY_VERSION = 1;
+
+function blockCounts({
+  plan,
+}: Compiled): Record<'residual' | 'identity' | 'projection' | 'coupled' | 'left', number> {
+  const count = (test: (b: (typeof plan.blocks)[number]) => boolean): number =>
+    plan.blocks.filter(test).length;
+  return {
+    residual: plan.blocks.length,
+    identity: count((b) => b.kind === 'identity'),
+    projection: count((b) => b.kind === 'projection'),
+    coupled: count((b) => b.coupled),
+    left: count((b) => !b.coupled),
+  };
+}
+
+function summary(
+  path: string,
+  compiled: Compiled,
+  outputs: Outputs,
+  verified: VerifyResult | null,
+): unknown {
+  const { plan } = compiled;
+  const { plan: after, originalStored: before, savedRatio } = plan.memory;
+  const pick = ({ peakBytes, activationBytes }: typeof after): unknown => ({
+    peakBytes,
+    activationBytes,
+  });
+  return {
+    schemaVersion: PLAN_SUMMARY_VERSION,
+    model: path,
+    outputs,
+    blocks: blockCounts(compiled),
+    parameters: plan.model.parameters,
+    memory: { before: pick(before), after: pick(after), savedRatio },
+    cost: plan.cost,
+    verify: verified,
+    notes: plan.notes,
+  };
+}
+
+function describe(
+  compiled: Compiled,
+  outputs: Outputs,
+  verified: VerifyResult | null,
+  out: OutputOptions,
+): string {
+  const { plan } = compiled;
+  const blocks = blockCounts(compiled);
+  const { plan: after, coupledStored, originalStored: before, savedRatio } = plan.memory;
+  const { batch, imageShape } = plan.assumptions;
+  const lines = [
+    `${plan.model.name}: ${blocks.residual} residual blocks (${blocks.identity} identity, ${blocks.projection} projection), ${blocks.coupled} coupled in ${plan.chains.length} chains`,
+    '',
+    `activation memory of one training step, batch ${batch} × [${imageShape.join(', ')}], predicted`,
+    columns([
+      ['  original, stored activations', formatBytes(before.activationBytes), ''],
+      ['  coupled, stored activations', formatBytes(coupledStored.activationBytes), ''],
+      ['  this plan', formatBytes(after.activationBytes), `${formatPercent(savedRatio)} saved`],
+    ]),
+    `arithmetic  ${formatCount(plan.cost.stepFlopsBefore)}FLOP → ${formatCount(plan.cost.stepFlopsAfter)}FLOP per step (× ${plan.cost.ratio.toFixed(2)})`,
+    `parameters  ${formatCount(plan.model.parameters.before)} → ${formatCount(plan.model.parameters.after)}`,
+  ];
+  if (verified) lines.push('', describeVerification(verified));
+  lines.push('', `wrote ${outputs.rev}`, `      ${outputs.train}`, `      ${outputs.plan}`);
+  if (!out.quiet && plan.chains.length > 0)
+    lines.push(
+      '',
+      'The coupled network is a different function from the original and has to be trained:',
+      `  revnetify train ${plan.model.name === '' ? 'DIR' : outputs.plan.slice(0, outputs.plan.lastIndexOf('/'))} --data PATH`,
+    );
+  return lines.join('\n');
+}

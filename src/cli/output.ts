@@ -1,0 +1,57 @@
+// What the user sees. In: results. Out: the result on stdout, everything else on stderr. Invariant: with --json
+// stdout holds one JSON object and nothing else.
+
+export interface OutputOptions {
+  readonly json: boolean;
+  readonly quiet: boolean;
+}
+
+export const outputOptions = (options: { json?: boolean; quiet?: boolean }): OutputOptions => ({
+  json: options.json ?? false,
+  quiet: options.quiet ?? false,
+});
+
+export const printResult = (text: string): void => void process.stdout.write(`${text}\n`);
+
+export const printJson = (value: unknown): void => {
+  printResult(JSON.stringify(value, null, 2));
+};
+
+/** A remark on the way to the result. */
+export function remark(text: string, { quiet }: OutputOptions): void {
+  if (!quiet) process.stderr.write(`${text}\n`);
+}
+
+export function formatBytes(bytes: number): string {
+  if (bytes >= 1e9) return `${(bytes / 1e9).toFixed(2)} GB`;
+  if (bytes >= 1e6) return `${(bytes / 1e6).toFixed(1)} MB`;
+  return `${(bytes / 1e3).toFixed(1)} kB`;
+}
+
+export const formatPercent = (ratio: number): string => `${(100 * ratio).toFixed(1)} %`;
+
+export function formatCount(n: number): string {
+  if (n >= 1e9) return `${(n / 1e9).toFixed(2)} G`;
+  if (n >= 1e6) return `${(n / 1e6).toFixed(2)} M`;
+  return n >= 1e3 ? `${(n / 1e3).toFixed(1)} k` : String(n);
+}
+
+/** Rows of cells as aligned columns; the first left, the others right. */
+export function columns(
+  rows: readonly (readonly string[])[],
+  leftAligned: ReadonlySet<number> = new Set([0]),
+): string {
+  const widths: number[] = [];
+  for (const row of rows)
+    row.forEach((cell, i) => (widths[i] = Math.max(widths[i] ?? 0, cell.length)));
+  return rows
+    .map((row) =>
+      row
+        .map((cell, i) =>
+          leftAligned.has(i) ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0),
+        )
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}

@@ -1,0 +1,166 @@
+// revnetify train DIR: run the training step of a folder on data, or measure it.
+
+import type { Command } from 'commander';
+import { measure, parseSchedule, readPlan, train } from '../../runtime/index.js';
+import type { Progress, TrainOptions, TrainResult } from '../../runtime/index.js';
+import { DiagnosticError, EXIT } from '../diagnostics/index.js';
+import {
+  columns,
+  formatBytes,
+  formatPercent,
+  outputOptions,
+  printJson,
+  printResult,
+  remark,
+} from './output.js';
+import { nonNegative, positiveInteger, wholeNumber } from './parse.js';
+
+interface Options {
+  readonly data?: string;
+  readonly steps?: number;
+  readonly epochs?: number;
+  readonly lr: number;
+  readonly lrSchedule: string;
+  readonly warmup: number;
+  readonly momentum: number;
+  readonly weightDecay: number;
+  readonly seed: number;
+  readonly threads?: number;
+  readonly augment: boolean;
+  readonly evaluate: boolean;
+  readonly inPlace: boolean;
+  readonly log?: string;
+  readonly measure?: boolean;
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+}
+
+const DEFAULT_MEASURE_STEPS = 3;
+
+export function addTrainCommand(program: Command): void {
+  program
+    .command('train')
+    .description('train the network in a folder, or measure a few steps of it')
+    .argument('<dir>', 'folder made by revnetify MODEL.onnx')
+    .option('--data <path>', 'folder with CIFAR-10 binary or IDX files, or "random"')
+    .option('--steps <n>', 'how many steps', positiveInteger('--steps'))
+    .option('--epochs <x>', 'how many passes over the data (default 1)', nonNegative('--epochs'))
+    .option('--lr <x>', 'highest learning rate', nonNegative('--lr'), 0.1)
+    .option('--lr-schedule <name>', 'cosine, linear, constant or step:0.5,0.75:0.1', 'cosine')
+    .option('--warmup <n>', 'steps of linear warm-up', wholeNumber('--warmup'), 0)
+    .option('--momentum <x>', 'momentum of SGD', nonNegative('--momentum'), 0.9)
+    .option(
+      '--weight-decay <x>',
+      'applies to weights, not to biases and batch norm',
+      nonNegative('--weight-decay'),
+      5e-4,
+    )
+    .option('--seed <n>', 'seed of order and augmentation', wholeNumber('--seed'), 0)
+    .option('--threads <n>', 'threads of ONNX Runtime', positiveInteger('--threads'))
+    .option('--no-augment', 'no random crops and flips')
+    .option('--no-evaluate', 'do not measure accuracy on the test split at the end')
+    .option('--no-in-place', 'keep old and new weights apart')
+    .option('--log <file>', 'write one line of JSON per step')
+    .option(
+      '--measure',
+      'run a few steps on random data in a fresh process and report memory and time',
+    )
+    .option('--json', 'print one JSON object')
+    .option('--quiet', 'print nothing but the result')
+    .action(async (dir: string, options: Options) => {
+      if (options.measure) await measureCommand(dir, options);
+      else await trainCommand(dir, options);
+    });
+}
+
+async function measureCommand(dir: string, options: Options): Promise<void> {
+  if (options.data !== undefined && options.data !== 'random')
+    throw new DiagnosticError(
+      'usage/option',
+      '--measure',
+      'it runs on random data; leave --data out',
+    );
+  const { plan } = readPlan(dir);
+  const { losses, measured, secondsPerStep } = await measure(dir, {
+    steps: options.steps ?? DEFAULT_MEASURE_STEPS,
+    seed: options.seed,
+    inPlace: options.inPlace,
+    ...(options.threads === undefined ? {} : { threads: options.threads }),
+  });
+  const { peakBytes, activationBytes } = plan.memory.plan;
+  const result = {
+    losses,
+    predicted: { peakBytes, activationBytes },
+    measured: { peakBytes: measured.peakBytes, activationBytes: measured.activationBytes },
+    secondsPerStep,
+  };
+  if (options.json) printJson(result);
+  else
+    printResult(
+      [
+        `${losses.length} steps, ${secondsPerStep.toFixed(3)} s per step, last loss ${losses.at(-1)?.toFixed(4) ?? '–'}`,
+        columns([
+          ['', 'predicted', 'measured'],
+          ['peak above the loaded model', formatBytes(peakBytes), formatBytes(measured.peakBytes)],
+        ]),
+      ].join('\n'),
+    );
+}
+
+function trainOptions(options: Options, data: string): TrainOptions {
+  return {
+    data,
+    lr: options.lr,
+    lrSchedule: parseSchedule(options.lrSchedule),
+    warmup: options.warmup,
+    momentum: options.momentum,
+    weightDecay: options.weightDecay,
+    seed: options.seed,
+    evaluate: options.evaluate,
+    inPlace: options.inPlace,
+    ...(options.steps === undefined ? {} : { steps: options.steps }),
+    ...(options.epochs === undefined ? {} : { epochs: options.epochs }),
+    ...(options.threads === undefined ? {} : { threads: options.threads }),
+    ...(options.augment ? {} : { augment: false }),
+    ...(options.log === undefined ? {} : { log: options.log }),
+  };
+}
+
+const describeProgress = (p: Progress): string =>
+  `step ${p.step}/${p.steps}  loss ${p.loss.toFixed(4)}  accuracy ${formatPercent(p.accuracy)}  lr ${p.learningRate.toPrecision(3)}  ${p.imagesPerSecond.toFixed(0)} images/s  ${formatBytes(p.peakBytes)} resident`;
+
+async function trainCommand(dir: string, options: Options): Promise<void> {
+  const out = outputOptions(options);
+  if (options.data === undefined)
+    throw new DiagnosticError(
+      'usage/option',
+      '--data',
+      'training needs data',
+      'pass --data FOLDER, or --measure to only measure a few steps',
+    );
+  const abort = new AbortController();
+  const stop = (): void => {
+    remark('interrupted: finishing the step and writing the model', out);
+    abort.abort();
+  };
+  process.once('SIGINT', stop);
+  try {
+    const result = await train(dir, trainOptions(options, options.data), {
+      signal: abort.signal,
+      progress: (p) => remark(describeProgress(p), out),
+    });
+    if (out.json) printJson(result);
+    else printResult(describeTraining(result));
+    if (result.interrupted) process.exitCode = EXIT.interrupted;
+  } finally {
+    process.off('SIGINT', stop);
+  }
+}
+
+function describeTraining(r: TrainResult): string {
+  const lines = [
+    `trained ${r.steps} steps in ${r.seconds.toFixed(1)} s (${r.imagesPerSecond.toFixed(0)} images/s), last loss ${r.losses.at(-1)?.toFixed(4) ?? '–'}`,
+  ];
+  if (r.evaluation) lines.push(`test accuracy ${formatPercent(r.evaluation.accuracy)}`);
+  return [...lines, `wrote ${r.model}`].join('\n');
+}

@@ -1,0 +1,80 @@
+// revnetify verify DIR: is the step of this folder right?
+
+import type { Command } from 'commander';
+import { readPlan } from '../../runtime/index.js';
+import { loadCoupled } from '../compiler/index.js';
+import { EXIT } from '../diagnostics/index.js';
+import { THRESHOLDS, verifyModel } from '../verify/index.js';
+import type { VerifyResult } from '../verify/index.js';
+import { columns, outputOptions, printJson, printResult } from './output.js';
+import { positiveInteger, wholeNumber } from './parse.js';
+
+interface Options {
+  readonly batch?: number;
+  readonly seed: number;
+  readonly threads?: number;
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+}
+
+export function addVerifyCommand(program: Command): void {
+  program
+    .command('verify')
+    .description('check the training step in a folder: forward pass, reconstruction, gradients')
+    .argument('<dir>', 'folder made by revnetify MODEL.onnx')
+    .option('--batch <n>', 'batch size of the check', positiveInteger('--batch'))
+    .option('--seed <n>', 'seed of the data', wholeNumber('--seed'), 0)
+    .option('--threads <n>', 'threads of ONNX Runtime', positiveInteger('--threads'))
+    .option('--json', 'print one JSON object')
+    .option('--quiet', 'print nothing but the result')
+    .action(async (dir: string, options: Options) => {
+      const out = outputOptions(options);
+      const { rev, chains, settings } = loadCoupled(dir, readPlan(dir).plan);
+      const result = await verifyModel(rev, chains, settings, {
+        seed: options.seed,
+        ...(options.batch === undefined ? {} : { batch: options.batch }),
+        ...(options.threads === undefined ? {} : { threads: options.threads }),
+      });
+      if (out.json) printJson(result);
+      else printResult(describeVerification(result));
+      if (!result.passed) process.exitCode = EXIT.verificationFailed;
+    });
+}
+
+const figure = (x: number): string => x.toExponential(1);
+
+/** The figures and what they are held to, as a small table. */
+export function describeVerification(r: VerifyResult): string {
+  const t = THRESHOLDS;
+  const rows = [
+    ['  forward, largest relative error', figure(r.forward.maxRel), `≤ ${figure(t.forwardMaxRel)}`],
+    [
+      `  reconstruction of ${r.reconstruction.streams} streams`,
+      figure(r.reconstruction.maxRel),
+      `≤ ${figure(t.reconstructionMaxRel)}`,
+    ],
+    [
+      '  gradient, recomputed against stored',
+      figure(r.gradient.relL2),
+      `≤ ${figure(t.gradientRelL2)}`,
+    ],
+    ['    noise floor (two lowerings)', figure(r.noise.relL2), `× ${t.noiseFactor}`],
+    ['    angle in degrees', figure(r.gradient.angleDegrees), `≤ ${t.gradientAngleDegrees}`],
+    ['    median tensor', figure(r.gradient.medianTensor), `≤ ${figure(t.gradientMedianTensor)}`],
+  ];
+  if (r.float64)
+    rows.push(
+      [
+        '  float64: worst tensor',
+        figure(r.float64.recompute.maxTensor),
+        `≤ ${figure(t.float64Tensor)}`,
+      ],
+      [
+        '  float64: finite differences',
+        figure(r.float64.finiteDifferences),
+        `≤ ${figure(t.finiteDifferences)}`,
+      ],
+    );
+  const verdict = r.passed ? 'passed' : `FAILED: ${r.failures.join('; ')}`;
+  return [`verification at batch ${r.batch}: ${verdict}`, columns(rows)].join('\n');
+}

@@ -1,0 +1,196 @@
+// Is the training step right? In: the coupled network and the settings its step was built with. Out: distances,
+// the thresholds they are held to, and whether all hold. Invariant: the reference never goes through the code it
+// checks: the forward pass is rev.onnx itself with batch statistics, the stored gradients come from the same
+// network taken as an ordinary graph that knows nothing of chains.
+
+import { createState } from '../../passes/index.js';
+import type { CompileState, Settings } from '../../passes/index.js';
+import { batchNormTrainingForm } from './training-form.js';
+import { buildStep } from '../compiler/index.js';
+import type { Model, Value } from '../ir/index.js';
+import type { CoupledChain } from '../reversible/index.js';
+import { compareGradients, maxDistance } from './compare.js';
+import type { GradientDistance, MaxDistance } from './compare.js';
+import { verifyFloat64 } from './float64.js';
+import type { Float64Result } from './float64.js';
+import { constantsByName, exposeStep, stepFeeds } from './probes.js';
+import { runOnce } from './run.js';
+
+/** What every figure is held to. Sources: DESIGN of the method, and the noise two exact kernels show (README). */
+export const THRESHOLDS = {
+  /** max|logits − logits'| relative to max|logits|. */
+  forwardMaxRel: 1e-3,
+  /** max|stream − rebuilt| / max|stream|. */
+  reconstructionMaxRel: 1e-4,
+  gradientRelL2: 2e-2,
+  gradientAngleDegrees: 1,
+  gradientMedianTensor: 1e-3,
+  /** Recompute may differ from stored by this many times what two lowerings of the stored network differ by. */
+  noiseFactor: 10,
+  /** Noise below this (a few float32 roundings of a whole network) is taken as this. */
+  noiseFloor: 1e-5,
+  float64Tensor: 1e-9,
+  finiteDifferences: 1e-3,
+} as const;
+
+export interface VerifyResult {
+  readonly batch: number;
+  readonly forward: MaxDistance;
+  readonly reconstruction: MaxDistance & { readonly streams: number };
+  readonly gradient: GradientDistance;
+  /** The same stored network in two lowerings: what float32 alone does. */
+  readonly noise: GradientDistance;
+  /** Exact arithmetic; only for networks small enough to interpret. */
+  readonly float64: Float64Result | null;
+  readonly failures: readonly string[];
+  readonly passed: boolean;
+}
+
+export interface VerifyOptions {
+  /** Batch of the check; small, but never 1 (batch norm). Default by image size. */
+  readonly batch?: number;
+  readonly seed?: number;
+  readonly threads?: number;
+}
+
+/** Interpreting costs about 50 ns per multiply-add: this keeps it to seconds. */
+const FLOAT64_FLOPS = 6e7;
+const LARGE_IMAGE = 100_000;
+
+/** A batch small enough to store everything, large enough for batch statistics. */
+export function verifyBatch(image: readonly number[]): number {
+  return image.reduce((n, d) => n * d, 1) >= LARGE_IMAGE ? 4 : 8;
+}
+
+/**
+ * @param rev the coupled network in inference form, with its weights
+ * @param chains its chains; empty for a network that was left as it is
+ */
+export async function verifyModel(
+  rev: Model,
+  chains: readonly CoupledChain[],
+  settings: Settings,
+  options: VerifyOptions = {},
+): Promise<VerifyResult> {
+  const { seed = 0, threads } = options;
+  const image = imageShape(rev);
+  const batch = Math.max(2, options.batch ?? Math.min(settings.batch, verifyBatch(image)));
+  const at = (more: Partial<Settings>): Settings => ({ ...settings, batch, ...more });
+  const weights = constantsByName(rev);
+  const build = (chainList: readonly CoupledChain[], more: Partial<Settings>): CompileState =>
+    buildStep(rev, chainList, at(more)).state;
+  const run = async (
+    state: CompileState,
+  ): Promise<{ probe: ReturnType<typeof exposeStep>; results: Map<Value, Float32Array> }> => {
+    const probe = exposeStep(state);
+    const feeds = stepFeeds(state, weights, seed);
+    const wanted = [
+      probe.logits,
+      ...probe.gradients.values(),
+      ...probe.streams.flatMap((s) => [s.forward, s.rebuilt]),
+    ];
+    return { probe, results: await runOnce(state.model, feeds, wanted, threads) };
+  };
+  const gradients = ({
+    probe,
+    results,
+  }: Awaited<ReturnType<typeof run>>): Map<string, Float32Array> =>
+    new Map([...probe.gradients].map(([name, v]) => [name, results.get(v) ?? new Float32Array()]));
+
+  const step = await run(build(chains, {}));
+  const logits = await forwardByItself(rev, at({}), seed, threads);
+  const forward = maxDistance(step.results.get(step.probe.logits) ?? [], logits);
+  const reconstruction = rebuildErrors(step.probe.streams, step.results);
+  const own = gradients(step);
+  const stored = gradients(await run(build([], { policy: 'store' })));
+  const other = settings.target === 'cpu' ? 'portable' : 'cpu';
+  const lowered = gradients(await run(build([], { policy: 'store', target: other })));
+  const gradient = compareGradients(own, stored);
+  const noise = compareGradients(lowered, stored);
+  const float64 = exactCheck(rev, chains, at({ batch: 2 }), weights, seed);
+  const failures = judge({ forward, reconstruction, gradient, noise, float64 });
+  return {
+    batch,
+    forward,
+    reconstruction,
+    gradient,
+    noise,
+    float64,
+    failures,
+    passed: failures.length === 0,
+  };
+}
+
+function imageShape(rev: Model): readonly number[] {
+  const input = rev.graph.inputs.find((v) => !v.constant);
+  return (input?.shape ?? []).slice(1).map((d) => (typeof d === 'number' ? d : 1));
+}
+
+/** rev.onnx as it is, batch norms set to batch statistics, run by ONNX Runtime. */
+async function forwardByItself(
+  rev: Model,
+  settings: Settings,
+  seed: number,
+  threads: number | undefined,
+): Promise<Float32Array> {
+  const { model, images, logits, state } = batchNormTrainingForm(
+    rev,
+    createState(rev, settings).settings,
+  );
+  const feeds = stepFeeds(state, new Map(), seed);
+  const fed = new Map([...feeds].filter(([value]) => value === images));
+  return (await runOnce(model, fed, [logits], threads)).get(logits) ?? new Float32Array();
+}
+
+function rebuildErrors(
+  streams: readonly { readonly forward: Value; readonly rebuilt: Value }[],
+  results: ReadonlyMap<Value, Float32Array>,
+): MaxDistance & { streams: number } {
+  let [maxAbs, maxRel] = [0, 0];
+  for (const { forward, rebuilt } of streams) {
+    const gap = maxDistance(results.get(rebuilt) ?? [], results.get(forward) ?? []);
+    maxAbs = Math.max(maxAbs, gap.maxAbs);
+    maxRel = Math.max(maxRel, gap.maxRel);
+  }
+  return { maxAbs, maxRel, streams: streams.length };
+}
+
+function exactCheck(
+  rev: Model,
+  chains: readonly CoupledChain[],
+  settings: Settings,
+  weights: ReturnType<typeof constantsByName>,
+  seed: number,
+): Float64Result | null {
+  const reversed = buildStep(rev, chains, settings);
+  if (reversed.stepFlops > FLOAT64_FLOPS) return null;
+  const stored = buildStep(rev, [], { ...settings, policy: 'store' });
+  return verifyFloat64(reversed.state, stored.state, weights, seed);
+}
+
+function judge(
+  r: Pick<VerifyResult, 'forward' | 'reconstruction' | 'gradient' | 'noise' | 'float64'>,
+): string[] {
+  const failures: string[] = [];
+  const hold = (what: string, value: number, limit: number): void => {
+    // Not "value > limit": NaN must fail.
+    if (!(value <= limit))
+      failures.push(`${what} ${value.toExponential(2)} > ${limit.toExponential(2)}`);
+  };
+  const t = THRESHOLDS;
+  hold('forward max relative', r.forward.maxRel, t.forwardMaxRel);
+  hold('reconstruction max relative', r.reconstruction.maxRel, t.reconstructionMaxRel);
+  hold('gradient relative L2', r.gradient.relL2, t.gradientRelL2);
+  hold('gradient angle (degrees)', r.gradient.angleDegrees, t.gradientAngleDegrees);
+  hold('gradient median tensor', r.gradient.medianTensor, t.gradientMedianTensor);
+  hold(
+    'gradient against noise floor',
+    r.gradient.relL2,
+    t.noiseFactor * Math.max(r.noise.relL2, t.noiseFloor),
+  );
+  if (r.float64) {
+    hold('float64 worst tensor', r.float64.recompute.maxTensor, t.float64Tensor);
+    hold('float64 finite differences', r.float64.finiteDifferences, t.finiteDifferences);
+  }
+  return failures;
+}
