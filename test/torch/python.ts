@@ -1,0 +1,153 @@
+// The PyTorch side of a comparison. In: a model, images, labels and the architecture family. Out: what PyTorch
+// computes. Invariant: a missing PyTorch is an error, never a skipped test.
+
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Model, Tensor } from '../../src/ir/index.js';
+import { writeModel } from '../../src/onnx/index.js';
+
+const NEEDED = 'import torch, numpy, onnx';
+let found: string | undefined;
+
+/** A python3 that has PyTorch. */
+export function python(): string {
+  found ??= ['python3', '/usr/bin/python3'].find(
+    (command) => spawnSync(command, ['-c', NEEDED]).status === 0,
+  );
+  if (found === undefined)
+    throw new Error(
+      'the PyTorch comparisons need a python3 with torch, numpy and onnx: pip install torch numpy onnx',
+    );
+  return found;
+}
+
+export interface Family {
+  readonly family: 'preact' | 'cifar-v1' | 'imagenet';
+  readonly params: Readonly<Record<string, unknown>>;
+}
+
+export interface Batch {
+  readonly images: Tensor;
+  readonly labels: readonly number[];
+}
+
+interface Stored {
+  readonly file: string;
+  readonly shape: readonly number[];
+}
+
+export type Tensors = Map<string, Float64Array>;
+
+/** A folder for one comparison; gone when `use` returns. */
+export async function withFolder<T>(use: (folder: string) => T | Promise<T>): Promise<T> {
+  const folder = mkdtempSync(join(tmpdir(), 'revnetify-torch-'));
+  try {
+    return await use(folder);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Writes the original network before a compiler touches it. */
+export function saveOriginal(model: Model, folder: string): string {
+  const path = join(folder, 'original.onnx');
+  writeModel(model, path);
+  return path;
+}
+
+function ask(
+  script: string,
+  folder: string,
+  model: string,
+  { family, params }: Family,
+  { images, labels }: Batch,
+  more: Readonly<Record<string, unknown>>,
+): { answer: Record<string, unknown>; read: (stored: Stored) => Float64Array } {
+  const imagesPath = join(folder, 'images.bin');
+  writeFileSync(imagesPath, new Uint8Array(images.data.buffer));
+  const out = join(folder, 'answer');
+  mkdirSync(out, { recursive: true });
+  const request = {
+    model,
+    family,
+    params,
+    images: { path: imagesPath, shape: images.dims, dtype: 'float64' },
+    labels,
+    out,
+    // ONNX counts the momentum from the other end, and holds it in float32.
+    momentum: 1 - Math.fround(0.9),
+    ...more,
+  };
+  const path = fileURLToPath(new URL(script, import.meta.url));
+  const { status, stdout, stderr } = spawnSync(python(), [path], {
+    input: JSON.stringify(request),
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  });
+  if (status !== 0) throw new Error(`${script}: ${stderr}`);
+  const bytes = more.dtype === 'float32' ? 4 : 8;
+  const read = ({ file }: Stored): Float64Array => {
+    const data = new Uint8Array(readFileSync(join(out, file)));
+    return bytes === 4
+      ? Float64Array.from(new Float32Array(data.buffer))
+      : new Float64Array(data.buffer);
+  };
+  return { answer: JSON.parse(stdout) as Record<string, unknown>, read };
+}
+
+const all = (entries: unknown, read: (stored: Stored) => Float64Array): Tensors =>
+  new Map(Object.entries(entries as Record<string, Stored>).map(([n, s]) => [n, read(s)]));
+
+export interface Reference {
+  readonly loss: number;
+  readonly runs: readonly (readonly string[])[];
+  readonly logits: Float64Array;
+  readonly gradients: Tensors;
+  readonly running: Tensors;
+}
+
+/** Gradients of the coupled network by autograd. */
+export function coupledReference(
+  folder: string,
+  model: string,
+  family: Family,
+  batch: Batch,
+  dtype: 'float64' | 'float32' = 'float64',
+): Reference {
+  const { answer, read } = ask('coupled_reference.py', folder, model, family, batch, { dtype });
+  return {
+    loss: answer.loss as number,
+    runs: answer.runs as string[][],
+    logits: read(answer.logits as Stored),
+    gradients: all(answer.gradients, read),
+    running: all(answer.running, read),
+  };
+}
+
+export interface SgdOptions {
+  readonly lr: number;
+  readonly sgd_momentum: number;
+  readonly weight_decay: number;
+  readonly nesterov: boolean;
+  readonly steps: number;
+}
+
+/** The network after some steps of torch.optim.SGD. */
+export function sgdReference(
+  folder: string,
+  model: string,
+  family: Family,
+  batch: Batch,
+  options: SgdOptions,
+): { losses: readonly number[]; weights: Tensors; velocities: Tensors; running: Tensors } {
+  const { answer, read } = ask('sgd_reference.py', folder, model, family, batch, { ...options });
+  return {
+    losses: answer.losses as number[],
+    weights: all(answer.weights, read),
+    velocities: all(answer.velocities, read),
+    running: all(answer.running, read),
+  };
+}
