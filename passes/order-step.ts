@@ -1,15 +1,16 @@
 // Pass order-step: results at the end of the file, so that the executor works through the schedule. In: a lowered
 // step. Out: the same nodes in schedule order: loss first, then the units' updates from the last to the first.
+// Invariant: the graph enforces the schedule whatever executor runs it (schedule/verify-order.ts).
 
-import { invariant } from '../src/diagnostics/index.js';
+import { DiagnosticError, invariant } from '../src/diagnostics/index.js';
 import type { Node } from '../src/ir/index.js';
-import { orderResults } from '../src/schedule/index.js';
+import { checkTokens, orderResults } from '../src/schedule/index.js';
 import { definePass } from './state.js';
 
 export const orderStep = definePass({
   name: 'order-step',
   summary: 'order results so that the executor follows the schedule',
-  run: ({ model: { graph }, step, loss }) => {
+  run: ({ model: { graph }, settings, step, loss }) => {
     invariant(step && loss, 'order-step needs differentiate before it');
     const producers = [
       loss.loss,
@@ -21,5 +22,12 @@ export const orderStep = definePass({
       graph,
       producers.filter((node): node is Node => node !== undefined),
     );
+    const [problem] = settings.token ? checkTokens(graph, step.backward.waits) : [];
+    if (problem)
+      throw new DiagnosticError(
+        'pass/failed',
+        `pass order-step, ${problem.where}`,
+        `${problem.rule}: ${problem.message}`,
+      );
   },
 });

@@ -17,6 +17,8 @@ export interface BackwardResult {
   readonly released: ReadonlyMap<Value, Value>;
   /** Streams rebuilt by reversal: forward value → reconstruction. */
   readonly reconstructed: ReadonlyMap<Value, Value>;
+  /** Unit → the token that its recompute waits for. */
+  readonly waits: ReadonlyMap<string, Value>;
 }
 
 export interface BackwardOptions {
@@ -41,6 +43,7 @@ export function appendBackward(
   const gradients = new Gradients();
   const reconstructed = new Map<Value, Value>();
   const lastToken = new Map<Value, Value>();
+  const waits = new Map<string, Value>();
   const start = root.within({ phase: 'backward', path: 'backward' });
   gradients.add(loss, start.scalar(1), start);
   let token: Value | undefined;
@@ -53,6 +56,7 @@ export function appendBackward(
       unit: unit.id,
     });
     const waitFor = options.token === false ? undefined : token;
+    if (waitFor) waits.set(unit.id, waitFor);
     const views =
       waitFor && options.views !== false ? new Views(waitFor, unit.id, recompute) : undefined;
     const outer = (value: Value): Value => {
@@ -85,7 +89,7 @@ export function appendBackward(
     const gradient = gradients.get(weight);
     if (gradient) found.set(weight, gradient);
   }
-  return { gradients: found, released: lastToken, reconstructed };
+  return { gradients: found, released: lastToken, reconstructed, waits };
 }
 
 /** a = t − f(b). Returns what was rebuilt. */

@@ -59,6 +59,12 @@ const guardBeta: NonNullable<OpDefinition['guard']> = (node, token, b) => {
   node.setInput(2, b.op('Add', [node.input(2), token], { name: 'token' }));
 };
 
+/** The token joins the variance, which every step of the portable lowering goes through: beta comes last there, when
+ * X has been scaled already. */
+const guardVariance: NonNullable<OpDefinition['guard']> = (node, token, b) => {
+  node.setInput(4, b.op('Add', [node.input(4), token], { name: 'token' }));
+};
+
 // ---- samples
 
 const SHAPES = [
@@ -251,7 +257,7 @@ const batchNormApply = defineOp({
   gradient: (ctx) => trainingGradient(ctx, ctx.input(3), ctx.input(4)),
   flops: (ctx) => 2 * outputSize(ctx),
   keepsShape: true,
-  guard: guardBeta,
+  guard: guardVariance,
   samples: (random) =>
     samplesOf(random, (x, channels) => {
       const { mean, variance } = channelStatistics(x);

@@ -3,3 +3,4 @@
 export * from './order.js';
 export * from './policy.js';
 export * from './units.js';
+export * from './verify-order.js';

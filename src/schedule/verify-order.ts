@@ -1,0 +1,56 @@
+// Does the graph itself enforce the schedule? In: a sorted step and the token each unit waits for. Out: every
+// recomputed node that an executor could run too early, or merge with its forward original. Invariant: one sweep
+// over the nodes. The rules are numbered S1, S2, …; numbers are never given anew.
+
+import type { Graph, Node, Value } from '../ir/index.js';
+
+export interface OrderProblem {
+  /** "S1 recomputed-nodes-wait" */
+  readonly rule: string;
+  readonly where: string;
+  readonly message: string;
+}
+
+const S1 = 'S1 recomputed-nodes-wait';
+
+/**
+ * S1: every recomputed node has the token of the unit behind it among its ancestors.
+ *
+ * Free of it is arithmetic on channel vectors alone (a batch norm's scale from its variance): a few hundred bytes,
+ * whichever copy is read and whenever.
+ *
+ * What depends on a unit's token belongs to that unit or to one that runs later, so the way from the token to one of
+ * its recomputed nodes lies within the unit, and looking there is enough.
+ * @param graph sorted
+ * @param waits unit → the token its recompute waits for
+ */
+export function checkTokens(graph: Graph, waits: ReadonlyMap<string, Value>): OrderProblem[] {
+  const waiting = new Set<Node>();
+  const small = new Set<Node>();
+  const problems: OrderProblem[] = [];
+  for (const node of graph.nodes) {
+    const token = node.unit === undefined ? undefined : waits.get(node.unit);
+    if (token && node.inputs.some((v) => v && isAfter(v, token, node, waiting))) waiting.add(node);
+    else if (node.inputs.every((v) => !v || isVector(v, small))) small.add(node);
+    else if (node.phase === 'recompute')
+      problems.push({
+        rule: S1,
+        where: `node ${node.name} (${node.op})`,
+        message: token
+          ? `it does not wait for ${token.name}`
+          : `its unit ${node.unit ?? ''} has no token to wait for`,
+      });
+  }
+  return problems;
+}
+
+const isAfter = (value: Value, token: Value, reader: Node, waiting: ReadonlySet<Node>): boolean =>
+  value === token ||
+  (value.producer?.unit === reader.unit &&
+    value.producer !== undefined &&
+    waiting.has(value.producer));
+
+const isVector = ({ constant, shape, producer }: Value, small: ReadonlySet<Node>): boolean =>
+  (producer !== undefined && small.has(producer)) ||
+  (shape !== undefined && shape.length <= 1) ||
+  constant?.dtype === 'int64';
