@@ -57,8 +57,10 @@ export function appendBackward(
     });
     const waitFor = options.token === false ? undefined : token;
     if (waitFor) waits.set(unit.id, waitFor);
+    // Looking at what was stored is no recompute.
+    const lookout = unit.policy === 'store' ? b : recompute;
     const views =
-      waitFor && options.views !== false ? new Views(waitFor, unit.id, recompute) : undefined;
+      waitFor && options.views !== false ? new Views(waitFor, unit.id, lookout) : undefined;
     const outer = (value: Value): Value => {
       const current = reconstructed.get(value) ?? value;
       return weights.has(current) || !views ? current : views.of(current);
