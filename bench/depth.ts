@@ -184,6 +184,7 @@ async function withoutToken(options: Options): Promise<void> {
   if (!passed) process.exitCode = EXIT_CLAIM_FAILED;
 }
 
-await runBenchmark<Options>(command, (options) =>
-  options.token ? byDepth(options) : withoutToken(options),
-);
+await runBenchmark(command, () => {
+  const options = command.opts<Options>();
+  return options.token ? byDepth(options) : withoutToken(options);
+});

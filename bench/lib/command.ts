@@ -2,7 +2,7 @@
 // Markdown; progress on stderr. Invariant: a failure ends in one message and an exit code other than 0.
 
 import { Command } from 'commander';
-import { oneOf, positiveInteger } from '../../src/cli/parse.js';
+import { oneOf, positiveInteger, wholeNumber } from '../../src/cli/parse.js';
 import { DiagnosticError } from '../../src/diagnostics/index.js';
 
 /** Exit status of a benchmark whose claim did not hold, and of one that could not be run. */
@@ -37,18 +37,17 @@ const listOf =
 
 export const integers = (option: string): ((value: string) => number[]) =>
   listOf(positiveInteger(option));
+export const wholeNumbers = (option: string): ((value: string) => number[]) =>
+  listOf(wholeNumber(option));
 export const words = <T extends string>(
   option: string,
   values: readonly T[],
 ): ((value: string) => T[]) => listOf(oneOf(option, values));
 export const paths = listOf(String);
 
-/** Runs a benchmark; `action` gets the parsed options. */
-export async function runBenchmark<O>(
-  command: Command,
-  action: (options: O) => Promise<void>,
-): Promise<void> {
-  command.action(action);
+/** Reads the command line, then runs the benchmark. */
+export async function runBenchmark(command: Command, main: () => Promise<void>): Promise<void> {
+  command.action(main);
   try {
     await command.parseAsync();
   } catch (error) {

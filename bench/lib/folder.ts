@@ -1,5 +1,5 @@
-// A compiled step in a temporary folder. In: a compiled model. Out: what was done with the folder. Invariant: the
-// folder is gone afterwards, whatever happened.
+// Work in a temporary folder. In: what to do there. Out: its result. Invariant: the folder is gone afterwards, whatever
+// happened.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,14 +9,10 @@ import type { MeasureOptions, Measurement } from '../../runtime/index.js';
 import { writeFolder } from '../../src/compiler/index.js';
 import type { Compiled } from '../../src/compiler/index.js';
 
-/** Writes the three files into a new folder, lends it to `use`, removes it. */
-export async function withFolder<T>(
-  compiled: Compiled,
-  use: (dir: string) => Promise<T>,
-): Promise<T> {
+/** Lends a new, empty folder to `use`, then removes it. */
+export async function withTemporary<T>(use: (dir: string) => Promise<T>): Promise<T> {
   const dir = mkdtempSync(join(tmpdir(), 'revnetify-bench-'));
   try {
-    writeFolder(compiled, dir);
     return await use(dir);
   } finally {
     rmSync(dir, { recursive: true, force: true });
@@ -27,4 +23,8 @@ export async function withFolder<T>(
 export const measureCompiled = (
   compiled: Compiled,
   options: MeasureOptions,
-): Promise<Measurement> => withFolder(compiled, (dir) => measure(dir, options));
+): Promise<Measurement> =>
+  withTemporary((dir) => {
+    writeFolder(compiled, dir);
+    return measure(dir, options);
+  });
