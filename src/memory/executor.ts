@@ -1,31 +1,17 @@
 // What ONNX Runtime's CPU executor does with memory. In: an ordered graph with static shapes. Out: the order in
-// which nodes run, and for every value the buffer it lives in. Invariant: follows the executor's rules for views
-// and in-place results; what the executor does beyond them (operator fusion) can only lower the sum.
+// which nodes run, and for every value the buffer it lives in. Invariant: follows the executor's own plan, which is
+// made before the first run: by counts of readers and by the shapes it knows then, not by bytes.
+//
+// For each result, in the order of execution: (1) a view lives in its operand's buffer; (2) a kernel that may write
+// over an operand does so if it is its last reader; (3) else the result takes over the buffer of a tensor of the
+// same shape that nobody reads any more, the one freed last first; (4) else it gets memory of its own. Memory is
+// given back when the last tensor planned into the buffer has been read, so (3) holds it through the time between.
 
 import { byteSize } from '../ir/index.js';
 import type { Graph, Node, Value } from '../ir/index.js';
 import { executionOrder } from '../schedule/index.js';
-
-/** Operators whose result is a view of operand 0. */
-const VIEWS = new Set(['Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Identity']);
-
-/** Operators that may write their result over an operand of the same size that nobody reads afterwards. */
-const IN_PLACE: ReadonlyMap<string, readonly number[]> = new Map([
-  ['Add', [0, 1]],
-  ['Sub', [0, 1]],
-  ['Mul', [0, 1]],
-  ['Div', [0, 1]],
-  ['Relu', [0]],
-  ['Clip', [0]],
-  ['Exp', [0]],
-  ['Log', [0]],
-  ['Sqrt', [0]],
-  ['Neg', [0]],
-  ['Abs', [0]],
-  ['Reciprocal', [0]],
-  ['Sigmoid', [0]],
-  ['Tanh', [0]],
-]);
+import { isView, worksInPlace } from './kernels.js';
+import { plannerShapes } from './shapes.js';
 
 /** Memory that one or several values occupy in turn. */
 export interface Buffer {
@@ -42,53 +28,104 @@ export interface Execution {
   readonly buffers: readonly Buffer[];
 }
 
+interface Slot extends Buffer {
+  /** Readers still to come of all values in it; one that is 0 may be taken over. */
+  readers: number;
+  readonly key: string | undefined;
+}
+
+class Planner {
+  readonly slots: Slot[] = [];
+  private readonly owner = new Map<Value, Slot>();
+  /** Free slots by shape, the one freed last at the end. */
+  private readonly free = new Map<string, Slot[]>();
+  private readonly results: ReadonlySet<Value>;
+
+  constructor(
+    graph: Graph,
+    private readonly external: ReadonlySet<Value>,
+    private readonly key: (value: Value) => string | undefined,
+  ) {
+    this.results = new Set(graph.outputs);
+  }
+
+  /** Gives every result of a node its memory, then lets go of what the node was the last to read. */
+  run(node: Node, now: number): void {
+    node.outputs.forEach((value, index) => {
+      if (value && !this.external.has(value)) this.place(node, value, index, now);
+    });
+    for (const value of [...node.inputs, ...node.captures, ...node.outputs])
+      if (value) this.release(value, now);
+  }
+
+  private place(node: Node, value: Value, index: number, now: number): void {
+    const source = node.inputs[0];
+    if (index === 0 && isView(node) && source) {
+      const slot = this.owner.get(source);
+      // A view of the caller's memory takes none.
+      if (slot) this.add(slot, value);
+      return;
+    }
+    const slot = (index === 0 ? this.overwritable(node, value) : undefined) ?? this.takeFree(value);
+    if (slot) {
+      this.add(slot, value);
+      return;
+    }
+    const bytes = value.type ? byteSize(value.type) : undefined;
+    if (bytes === undefined) return;
+    const made: Slot = { bytes, values: [], first: now, last: now, readers: 0, key: this.key(value) };
+    this.slots.push(made);
+    this.add(made, value);
+  }
+
+  private add(slot: Slot, value: Value): void {
+    slot.values.push(value);
+    // The node that makes a value counts as a reader until it has run, the caller for ever.
+    slot.readers += value.uses.length + 1 + (this.results.has(value) ? 1 : 0);
+    this.owner.set(value, slot);
+  }
+
+  /** The operand a kernel may write its result over: of the same shape, and this is its only reader left. */
+  private overwritable(node: Node, value: Value): Slot | undefined {
+    const operand = node.inputs[0];
+    const slot = operand && worksInPlace(node) ? this.owner.get(operand) : undefined;
+    if (!operand || slot?.readers !== 1) return undefined;
+    const isScalar = value.shape?.length === 0 && operand.shape?.length === 0;
+    const key = this.key(value);
+    return isScalar || (key !== undefined && key === this.key(operand)) ? slot : undefined;
+  }
+
+  private takeFree(value: Value): Slot | undefined {
+    const key = this.key(value);
+    return key === undefined ? undefined : this.free.get(key)?.pop();
+  }
+
+  private release(value: Value, now: number): void {
+    const slot = this.owner.get(value);
+    if (!slot) return;
+    slot.last = now;
+    if (--slot.readers > 0 || slot.key === undefined) return;
+    const stack = this.free.get(slot.key);
+    if (stack) stack.push(slot);
+    else this.free.set(slot.key, [slot]);
+  }
+
+  /** Results of the graph that the caller gave no memory for live to the end. */
+  finish(end: number): void {
+    for (const value of this.results) {
+      const slot = this.owner.get(value);
+      if (slot) slot.last = end;
+    }
+  }
+}
+
 /**
  * @param external values whose memory the caller provides: graph inputs, constants, preallocated outputs
  */
 export function simulate(graph: Graph, external: ReadonlySet<Value>): Execution {
   const order = executionOrder(graph);
-  const position = new Map<Node, number>();
-  order.forEach((node, index) => position.set(node, index));
-  const owner = new Map<Value, Buffer>();
-  const buffers: Buffer[] = [];
-  const lastRead = (value: Value): number =>
-    value.users.reduce((last, user) => Math.max(last, position.get(user) ?? 0), -1);
-  const results = new Set(graph.outputs);
-
-  order.forEach((node, now) => {
-    const reusable = (index: number, bytes: number): Buffer | undefined => {
-      const value = node.inputs[index];
-      const buffer = value && owner.get(value);
-      // A view or an earlier in-place result may still be read under another name: last covers all of them.
-      return buffer?.bytes === bytes && buffer.last === now ? buffer : undefined;
-    };
-    node.outputs.forEach((value, index) => {
-      if (!value || external.has(value)) return;
-      const bytes = value.type ? byteSize(value.type) : undefined;
-      if (bytes === undefined) return;
-      const end = results.has(value) ? order.length : Math.max(now, lastRead(value));
-      let buffer: Buffer | undefined;
-      if (index === 0 && node.domain === '') {
-        const source = node.inputs[0];
-        if (VIEWS.has(node.op) && source) {
-          // A view of external memory takes none; a view of a buffer keeps it alive.
-          buffer = owner.get(source);
-          if (!buffer) return;
-        } else
-          for (const operand of IN_PLACE.get(node.op) ?? []) {
-            buffer = reusable(operand, bytes);
-            if (buffer) break;
-          }
-      }
-      if (buffer) {
-        buffer.last = Math.max(buffer.last, end);
-        buffer.values.push(value);
-      } else {
-        buffer = { bytes, values: [value], first: now, last: end };
-        buffers.push(buffer);
-      }
-      owner.set(value, buffer);
-    });
-  });
-  return { order, buffers };
+  const planner = new Planner(graph, external, plannerShapes(order));
+  order.forEach((node, index) => planner.run(node, index));
+  planner.finish(order.length);
+  return { order, buffers: planner.slots };
 }
