@@ -46,7 +46,15 @@ export const bindShapes = definePass({
   name: 'bind-shapes',
   summary: 'fix the batch size and every other open dimension',
   run: ({ model: { graph }, settings }) => {
-    for (const input of dataInputs(graph))
+    const inputs = dataInputs(graph);
+    for (const name of settings.inputShapes.keys())
+      if (!inputs.some((input) => input.name === name))
+        throw new DiagnosticError(
+          'usage/option',
+          '--input-shape',
+          `the model has no input ${name}, but ${inputs.map((input) => input.name).join(', ')}`,
+        );
+    for (const input of inputs)
       input.type = { dtype: input.type?.dtype ?? 'float32', shape: bind(input, settings) };
     for (const node of graph.nodes)
       for (const value of node.outputs) if (value) value.type = undefined;

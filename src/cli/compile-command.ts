@@ -83,7 +83,7 @@ async function compileCommand(path: string, options: Options): Promise<void> {
   const out = outputOptions(options);
   const name = modelName(path);
   const dir = resolve(options.output);
-  checkOutput(dir, name, options.force);
+  checkOutput(dir, name, options.force, path);
   const model = readModel(path);
   checkExternalData(model);
   const compiled = compile(model, {

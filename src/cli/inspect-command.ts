@@ -66,24 +66,21 @@ function inspectModel(path: string, options: Options): void {
   );
 }
 
+const PARTS = ['model', 'assumptions', 'units', 'chains', 'memory', 'cost'] as const;
+
 function readPlanFile(path: string): Plan {
-  let plan: Plan;
+  const bad = (why: string): DiagnosticError => new DiagnosticError('plan/invalid', path, why);
+  let plan: Partial<Plan> | null;
   try {
-    plan = JSON.parse(readFileSync(path, 'utf8')) as Plan;
+    plan = JSON.parse(readFileSync(path, 'utf8')) as Partial<Plan> | null;
   } catch (error) {
-    throw new DiagnosticError(
-      'train/invalid',
-      path,
-      error instanceof Error ? error.message : String(error),
-    );
+    throw bad(error instanceof Error ? error.message : String(error));
   }
-  if ((plan as { schemaVersion?: unknown }).schemaVersion !== PLAN_SCHEMA_VERSION)
-    throw new DiagnosticError(
-      'train/invalid',
-      path,
-      `it is no plan of schema version ${PLAN_SCHEMA_VERSION}`,
-    );
-  return plan;
+  if (plan?.schemaVersion !== PLAN_SCHEMA_VERSION)
+    throw bad(`it is no plan of schema version ${PLAN_SCHEMA_VERSION}`);
+  const missing = PARTS.filter((part) => typeof plan[part] !== 'object');
+  if (missing.length > 0) throw bad(`it has no ${missing.join(', ')}`);
+  return plan as Plan;
 }
 
 function inspectPlan(path: string, options: Options): void {

@@ -17,6 +17,19 @@ export const printJson = (value: unknown): void => {
   printResult(JSON.stringify(value, null, 2));
 };
 
+/**
+ * What stdout holds with --json when a command fails: the same fields as the message on stderr. A caller can tell
+ * the two by the key "error", or by the exit code, without reading stderr.
+ */
+export const jsonError = (
+  code: string,
+  where: string,
+  why: string,
+  hint: string,
+): { readonly error: Readonly<Record<'code' | 'where' | 'why' | 'hint', string>> } => ({
+  error: { code, where, why, hint },
+});
+
 /** A remark on the way to the result. */
 export function remark(text: string, { quiet }: OutputOptions): void {
   if (!quiet) process.stderr.write(`${text}\n`);

@@ -3,7 +3,10 @@
 import type { Command } from 'commander';
 import { measure, parseSchedule, readPlan, train } from '../../runtime/index.js';
 import type { Progress, TrainOptions, TrainResult } from '../../runtime/index.js';
+import { loadCoupled } from '../compiler/index.js';
 import { DiagnosticError, EXIT } from '../diagnostics/index.js';
+import type { Plan } from '../plan/index.js';
+import { interruptible } from './interrupt.js';
 import {
   columns,
   formatBytes,
@@ -20,7 +23,7 @@ interface Options {
   readonly steps?: number;
   readonly epochs?: number;
   readonly lr: number;
-  readonly lrSchedule: string;
+  readonly lrSchedule?: ReturnType<typeof parseSchedule>;
   readonly warmup: number;
   readonly momentum: number;
   readonly weightDecay: number;
@@ -46,7 +49,11 @@ export function addTrainCommand(program: Command): void {
     .option('--steps <n>', 'how many steps', positiveInteger('--steps'))
     .option('--epochs <x>', 'how many passes over the data (default 1)', nonNegative('--epochs'))
     .option('--lr <x>', 'highest learning rate', nonNegative('--lr'), 0.1)
-    .option('--lr-schedule <name>', 'cosine, linear, constant or step:0.5,0.75:0.1', 'cosine')
+    .option(
+      '--lr-schedule <name>',
+      'cosine, linear, constant or step:0.5,0.75:0.1 (default: cosine)',
+      parseSchedule,
+    )
     .option('--warmup <n>', 'steps of linear warm-up', wholeNumber('--warmup'), 0)
     .option('--momentum <x>', 'momentum of SGD', nonNegative('--momentum'), 0.9)
     .option(
@@ -73,6 +80,13 @@ export function addTrainCommand(program: Command): void {
     });
 }
 
+/** The plan, if rev.onnx is the model it was made with: weights of another one would be trained as if they fitted. */
+function checkFolder(dir: string): Plan {
+  const { plan } = readPlan(dir);
+  loadCoupled(dir, plan);
+  return plan;
+}
+
 async function measureCommand(dir: string, options: Options): Promise<void> {
   if (options.data !== undefined && options.data !== 'random')
     throw new DiagnosticError(
@@ -80,7 +94,7 @@ async function measureCommand(dir: string, options: Options): Promise<void> {
       '--measure',
       'it runs on random data; leave --data out',
     );
-  const { plan } = readPlan(dir);
+  const plan = checkFolder(dir);
   const { losses, measured, secondsPerStep } = await measure(dir, {
     steps: options.steps ?? DEFAULT_MEASURE_STEPS,
     seed: options.seed,
@@ -111,7 +125,7 @@ function trainOptions(options: Options, data: string): TrainOptions {
   return {
     data,
     lr: options.lr,
-    lrSchedule: parseSchedule(options.lrSchedule),
+    lrSchedule: options.lrSchedule ?? parseSchedule('cosine'),
     warmup: options.warmup,
     momentum: options.momentum,
     weightDecay: options.weightDecay,
@@ -131,30 +145,31 @@ const describeProgress = (p: Progress): string =>
 
 async function trainCommand(dir: string, options: Options): Promise<void> {
   const out = outputOptions(options);
-  if (options.data === undefined)
+  const { data } = options;
+  if (data === undefined)
     throw new DiagnosticError(
       'usage/option',
       '--data',
       'training needs data',
       'pass --data FOLDER, or --measure to only measure a few steps',
     );
+  checkFolder(dir);
   const abort = new AbortController();
   const stop = (): void => {
     remark('interrupted: finishing the step and writing the model', out);
     abort.abort();
   };
-  process.once('SIGINT', stop);
-  try {
-    const result = await train(dir, trainOptions(options, options.data), {
+  const result = await interruptible(stop, () =>
+    train(dir, trainOptions(options, data), {
       signal: abort.signal,
-      progress: (p) => remark(describeProgress(p), out),
-    });
-    if (out.json) printJson(result);
-    else printResult(describeTraining(result));
-    if (result.interrupted) process.exitCode = EXIT.interrupted;
-  } finally {
-    process.off('SIGINT', stop);
-  }
+      progress: (p) => {
+        remark(describeProgress(p), out);
+      },
+    }),
+  );
+  if (out.json) printJson(result);
+  else printResult(describeTraining(result));
+  if (result.interrupted) process.exitCode = EXIT.interrupted;
 }
 
 function describeTraining(r: TrainResult): string {

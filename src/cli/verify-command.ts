@@ -2,7 +2,7 @@
 
 import type { Command } from 'commander';
 import { readPlan } from '../../runtime/index.js';
-import { loadCoupled } from '../compiler/index.js';
+import { checkStep, loadCoupled } from '../compiler/index.js';
 import { EXIT } from '../diagnostics/index.js';
 import { THRESHOLDS, verifyModel } from '../verify/index.js';
 import type { VerifyResult } from '../verify/index.js';
@@ -29,7 +29,10 @@ export function addVerifyCommand(program: Command): void {
     .option('--quiet', 'print nothing but the result')
     .action(async (dir: string, options: Options) => {
       const out = outputOptions(options);
-      const { rev, chains, settings } = loadCoupled(dir, readPlan(dir).plan);
+      const { plan } = readPlan(dir);
+      const loaded = loadCoupled(dir, plan);
+      checkStep(dir, plan, loaded);
+      const { rev, chains, settings } = loaded;
       const result = await verifyModel(rev, chains, settings, {
         seed: options.seed,
         ...(options.batch === undefined ? {} : { batch: options.batch }),

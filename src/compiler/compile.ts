@@ -6,6 +6,7 @@ import type { CompileState, Settings } from '../../passes/index.js';
 import { DiagnosticError } from '../diagnostics/index.js';
 import { cloneModel } from '../ir/index.js';
 import type { Model } from '../ir/index.js';
+import { findOp } from '../ops/index.js';
 import type { Plan } from '../plan/index.js';
 import { runPipeline } from '../rewrite/index.js';
 import type { Instrument } from '../rewrite/index.js';
@@ -35,7 +36,22 @@ export interface Compiled {
 export function analyseModel(model: Model, settings: Partial<Settings> = {}): CompileState {
   const state = createState(model, settings);
   runPipeline([...importPipeline, ...couplePipeline], state);
+  const unknown = unknownOperators(model);
+  if (unknown !== undefined) state.notes.push(unknown);
   return state;
+}
+
+/** Operators without a definition: what follows them has no known shape, so nothing can be coupled there. */
+function unknownOperators({ graph }: Model): string | undefined {
+  const counts = new Map<string, number>();
+  for (const node of graph.nodes) {
+    if (findOp(node)) continue;
+    const name = `${node.domain || 'ai.onnx'}.${node.op}`;
+    counts.set(name, (counts.get(name) ?? 0) + 1);
+  }
+  if (counts.size === 0) return undefined;
+  const list = [...counts].map(([name, count]) => `${name} (${count} ×)`);
+  return `not supported, and what follows has no known shape: ${list.join(', ')}`;
 }
 
 /**
@@ -48,7 +64,7 @@ export function compile(model: Model, options: CompileOptions): Compiled {
   const original = cloneModel(model).model;
   runPipeline(couplePipeline, state, instruments);
   if (state.settings.recipe !== 'none' && state.chains.length === 0)
-    throw new DiagnosticError('couple/nothing', source, nothingReason(state));
+    throw new DiagnosticError('couple/nothing', source, nothingReason(state), nothingHint(state));
 
   const step = buildStep(model, state.chains, state.settings, instruments);
   const stored: Settings = { ...state.settings, policy: 'store' };
@@ -77,9 +93,17 @@ export function compile(model: Model, options: CompileOptions): Compiled {
   return { rev: model, train, plan, state };
 }
 
+/** Something more exact than the catalogue's advice, which would only end at the next message. */
+function nothingHint({ model, blocks }: CompileState): string | undefined {
+  return blocks.length > 0 && unknownOperators(model) !== undefined
+    ? 'export the model without the operators that are not supported, or add them under src/ops/'
+    : undefined;
+}
+
 function nothingReason(state: CompileState): string {
   if (state.blocks.length === 0) return 'no Add joins a shortcut and a branch of the same value';
   const reasons = new Map<string, number>();
   for (const { reason } of state.reports) reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
-  return [...reasons].map(([reason, count]) => `${count} × ${reason}`).join('; ');
+  const list = [...reasons].map(([reason, count]) => `${count} × ${reason}`);
+  return [...list, unknownOperators(state.model) ?? []].flat().join('; ');
 }

@@ -1,24 +1,37 @@
 // A compiled folder: rev.onnx, train.onnx and the plan. In: what the compiler made, or a folder. Out: files, or the
 // coupled network with its chains. Invariant: files appear whole or not at all; files of others are not touched.
 
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import type { Settings } from '../../passes/index.js';
 import { DEFAULT_SETTINGS } from '../../passes/index.js';
 import { DiagnosticError } from '../diagnostics/index.js';
 import type { Model, Value } from '../ir/index.js';
 import { inferTypes } from '../analysis/index.js';
-import { atomicWrite, readModel, writeModel } from '../onnx/index.js';
+import { atomicWrite, encodeModel, readModel, writeModel } from '../onnx/index.js';
 import { PLAN_SCHEMA_VERSION } from '../plan/index.js';
 import type { Plan } from '../plan/index.js';
 import type { CoupledChain } from '../reversible/index.js';
 import type { Compiled } from './compile.js';
 import { outputFiles } from './names.js';
 import { formatPlan } from './plan.js';
+import { buildStep } from './step.js';
+
+const messageOf = (error: unknown): string =>
+  error instanceof Error ? error.message : String(error);
 
 const isOurs = (path: string): boolean => {
   try {
-    const plan = JSON.parse(readFileSync(path, 'utf8') as string) as {
+    const plan = JSON.parse(readFileSync(path, 'utf8')) as {
       schemaVersion?: unknown;
       chains?: unknown;
     };
@@ -29,37 +42,78 @@ const isOurs = (path: string): boolean => {
 };
 
 /**
- * Refuses to replace files that an earlier run of ours did not make.
+ * Refuses, before any work is done, to replace files that an earlier run of ours did not make, and folders that
+ * cannot be written to.
+ * @param source the model that is read: no result may take its place
  * @throws DiagnosticError usage/output
  */
-export function checkOutput(dir: string, name: string, force: boolean): void {
+export function checkOutput(dir: string, name: string, force: boolean, source?: string): void {
   const files = outputFiles(name);
-  const taken = Object.values(files).filter((file) => existsSync(join(dir, file)));
+  const refuse = (why: string): DiagnosticError => new DiagnosticError('usage/output', dir, why);
+  const existing = nearestExisting(dir);
+  if (!statSync(existing).isDirectory()) throw refuse(`${existing} is not a folder`);
+  try {
+    accessSync(existing, constants.W_OK);
+  } catch (error) {
+    throw refuse(messageOf(error));
+  }
+  const taken = [files.rev, files.train, files.plan].filter((file) => existsSync(join(dir, file)));
+  if (source !== undefined && existsSync(source))
+    for (const file of taken)
+      if (realpathSync(join(dir, file)) === realpathSync(source))
+        throw new DiagnosticError(
+          'usage/output',
+          dir,
+          `${file} would replace the model that is read`,
+          'choose another folder with -o',
+        );
   if (taken.length === 0 || force || isOurs(join(dir, files.plan))) return;
-  throw new DiagnosticError(
-    'usage/output',
-    dir,
-    `${taken.join(', ')} exists and is not from an earlier run`,
-  );
+  throw refuse(`${taken.join(', ')} exists and is not from an earlier run`);
 }
 
-/** Writes the three files; the plan last, so that a folder with a plan is complete. */
+function nearestExisting(path: string): string {
+  let at = resolve(path);
+  while (!existsSync(at) && dirname(at) !== at) at = dirname(at);
+  return at;
+}
+
+/**
+ * Writes the three files; the plan last, so that a folder with a plan is complete. What a failed write leaves
+ * unfinished is removed, the folder too if it was made here.
+ * @throws DiagnosticError usage/output
+ */
 export function writeFolder(compiled: Compiled, dir: string): string[] {
   const files = outputFiles(compiled.plan.model.name);
+  let made: string | undefined;
   try {
-    mkdirSync(dir, { recursive: true });
+    made = mkdirSync(dir, { recursive: true });
   } catch (error) {
-    throw new DiagnosticError(
-      'usage/output',
-      dir,
-      error instanceof Error ? error.message : String(error),
-    );
+    throw new DiagnosticError('usage/output', dir, messageOf(error));
   }
   const paths = [files.rev, files.train, files.plan].map((file) => join(dir, file));
   const [rev = '', train = '', plan = ''] = paths;
-  writeModel(compiled.rev, rev);
-  writeModel(compiled.train, train);
-  atomicWrite(plan, formatPlan(compiled.plan));
+  const written: string[] = [];
+  const write = (path: string, body: () => void): void => {
+    body();
+    written.push(path);
+  };
+  try {
+    // An old plan beside new models would describe something else.
+    rmSync(plan, { force: true });
+    write(rev, () => {
+      writeModel(compiled.rev, rev);
+    });
+    write(train, () => {
+      writeModel(compiled.train, train);
+    });
+    write(plan, () => {
+      atomicWrite(plan, formatPlan(compiled.plan));
+    });
+  } catch (error) {
+    for (const path of written) rmSync(path, { force: true });
+    if (made !== undefined) rmSync(made, { recursive: true, force: true });
+    throw error;
+  }
   return paths;
 }
 
@@ -109,4 +163,23 @@ export function loadCoupled(dir: string, plan: Plan): LoadedFolder {
     inputShapes: new Map(Object.entries(inputShapes)),
   };
   return { rev, chains, settings };
+}
+
+/**
+ * Compares train.onnx with the step that rev.onnx and the plan stand for, byte for byte but for metadata: what is
+ * verified is then what is trained.
+ * @throws DiagnosticError model/damaged, train/invalid
+ */
+export function checkStep(dir: string, plan: Plan, { rev, chains, settings }: LoadedFolder): void {
+  const path = join(dir, plan.model.train);
+  const { metadata } = readModel(path);
+  const built = buildStep(rev, chains, settings).state.model;
+  built.metadata.clear();
+  for (const [key, value] of metadata) built.metadata.set(key, value);
+  if (readFileSync(path).equals(encodeModel(built).bytes)) return;
+  throw new DiagnosticError(
+    'train/invalid',
+    path,
+    `it is not the step that ${plan.model.rev} and the plan stand for: changed, or made by another version`,
+  );
 }

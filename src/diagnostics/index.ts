@@ -123,6 +123,11 @@ const CATALOGUE = {
     what: 'the folder does not hold a usable training step',
     hint: 'make it with: revnetify MODEL.onnx -o DIR',
   },
+  'plan/invalid': {
+    exit: EXIT.usage,
+    what: 'the plan cannot be read',
+    hint: 'pass the *.plan.json that revnetify MODEL.onnx -o DIR wrote',
+  },
   'train/diverged': {
     exit: EXIT.internal,
     what: 'the loss is no longer a finite number',
@@ -140,6 +145,8 @@ export type DiagnosticCode = keyof typeof CATALOGUE;
 /** A problem the user can act on: printed as one message, never with a stack. */
 export class DiagnosticError extends Error {
   readonly exitCode: number;
+  /** What the user can do about it. */
+  readonly hint: string;
 
   /**
    * @param code entry of the catalogue
@@ -158,6 +165,7 @@ export class DiagnosticError extends Error {
       `${code}: ${entry.what}\n  where: ${where}\n  why:   ${why}\n  do:    ${hint ?? entry.hint}`,
     );
     this.name = 'DiagnosticError';
+    this.hint = hint ?? entry.hint;
     this.exitCode = entry.exit;
   }
 }

@@ -38,7 +38,13 @@ function floatTypeOf(graph: Graph): DataType {
 
 function convert(conversion: Conversion): void {
   const { node, opset } = conversion;
-  if (WITH_BODIES.has(node.op)) conversion.fail('graphs inside nodes are not converted');
+  if (WITH_BODIES.has(node.op))
+    throw new DiagnosticError(
+      'op/unsupported',
+      `node ${node.name} (${node.op})`,
+      'control flow has no fixed schedule of what to keep and what to recompute',
+      'export the model by tracing (torch.onnx.export without torch.jit.script), for one fixed path',
+    );
   // An operator may become another one that changed as well (Upsample → Resize): look again.
   const done = new Set<Change>();
   for (let next; ;) {
