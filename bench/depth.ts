@@ -36,9 +36,12 @@ const command = benchmark('bench:depth', 'peak memory of a training step, by dep
   .option('--batch <n>', 'batch size', positiveInteger('--batch'), 128)
   .option('--no-token', 'measure without the token and the order of results');
 
-function runCase(subject: DepthCase, what: string, options: Options): Promise<DepthResult> {
-  progress(`${subject.target}, ${subject.layers} layers, ${what} …`);
-  return measureDepth(subject, { steps: options.steps, ...threadsOf(options) });
+async function runCase(subject: DepthCase, what: string, options: Options): Promise<DepthResult> {
+  const result = await measureDepth(subject, { steps: options.steps, ...threadsOf(options) });
+  progress(
+    `${subject.target}, ${subject.layers} layers, ${what}: ${megabytes(result.peakBytes)} MB`,
+  );
+  return result;
 }
 
 const verdict = (name: string, g: Growth): string =>

@@ -90,19 +90,18 @@ async function measureSide(
       secondsPerStep: measured.secondsPerStep,
       losses,
     };
+    progress(`${name}, ${settings.policy}: ${megabytes(measured.peakBytes)} MB`);
     return { side, blocks: plan.blocks };
   });
 }
 
 async function measureModel(path: string, options: Options): Promise<Row> {
   const model = modelName(path);
-  progress(`${model}, reversible …`);
   const { side: reversible, blocks } = await measureSide(
     path,
     { recipe: 'rewire', policy: 'reverse' },
     options,
   );
-  progress(`${model}, stored …`);
   const { side: stored } = await measureSide(path, { recipe: 'none', policy: 'store' }, options);
   return {
     model,
