@@ -25,9 +25,11 @@ const trainByKernel = (ctx: LowerContext): (Value | undefined)[] => {
   const { b } = ctx;
   const [x, gamma, beta] = [ctx.input(0), ctx.input(1), ctx.input(2)];
   const channels = ctx.shape(0)[1] ?? 0;
-  // Of its own: with one pair shared between nodes ONNX Runtime returned wrong statistics.
-  const mean = b.freshConstant(filled(gamma, 0, channels), 'runningMean');
-  const variance = b.freshConstant(filled(gamma, 1, channels), 'runningVariance');
+  // Of its own, with a value of its own: the kernel writes over them, and ONNX Runtime makes one of equal constants of
+  // up to 8 elements, so that networks with so few channels got the statistics of another node.
+  const own = b.graph.constants.size + 0.5;
+  const mean = b.freshConstant(filled(gamma, own, channels), 'runningMean');
+  const variance = b.freshConstant(filled(gamma, own + 0.25, channels), 'runningVariance');
   // With momentum 0 the running statistics that come out are those of the batch.
   return b.node('BatchNormalization', [x, gamma, beta, mean, variance], {
     attributes: { epsilon: float(epsilonOf(ctx)), momentum: float(0), training_mode: int(1) },
