@@ -59,10 +59,13 @@ const guardBeta: NonNullable<OpDefinition['guard']> = (node, token, b) => {
   node.setInput(2, b.op('Add', [node.input(2), token], { name: 'token' }));
 };
 
-/** The token joins the variance, which every step of the portable lowering goes through: beta comes last there, when
- * X has been scaled already. */
-const guardVariance: NonNullable<OpDefinition['guard']> = (node, token, b) => {
-  node.setInput(4, b.op('Add', [node.input(4), token], { name: 'token' }));
+/**
+ * The token joins mean and beta: on one target X meets the mean first, on the other a kernel takes the statistics
+ * from X and beta alone is left. What a target does not read goes away.
+ */
+const guardApply: NonNullable<OpDefinition['guard']> = (node, token, b) => {
+  guardBeta(node, token, b);
+  node.setInput(3, b.op('Add', [node.input(3), token], { name: 'token' }));
 };
 
 // ---- samples
@@ -257,12 +260,12 @@ const batchNormApply = defineOp({
   gradient: (ctx) => trainingGradient(ctx, ctx.input(3), ctx.input(4)),
   flops: (ctx) => 2 * outputSize(ctx),
   keepsShape: true,
-  guard: guardVariance,
+  guard: guardApply,
   samples: (random) =>
     samplesOf(random, (x, channels) => {
       const { mean, variance } = channelStatistics(x);
-      const vector = (data: Float64Array): Tensor =>
-        Tensor.of('float32', [channels], data.map(Math.fround));
+      // Exact: on the CPU the statistics are taken from X again.
+      const vector = (data: Float64Array): Tensor => new Tensor('float32', [channels], data);
       return {
         inputs: [
           x,
