@@ -2,6 +2,7 @@
 // step. Out: the same nodes in schedule order: loss first, then the units' updates from the last to the first.
 // Invariant: the graph enforces the schedule whatever executor runs it (schedule/verify-order.ts).
 
+import { probeOriginals } from '../src/autodiff/index.js';
 import { DiagnosticError, invariant } from '../src/diagnostics/index.js';
 import type { Node } from '../src/ir/index.js';
 import { checkTokens, orderResults } from '../src/schedule/index.js';
@@ -12,6 +13,7 @@ export const orderStep = definePass({
   summary: 'order results so that the executor follows the schedule',
   run: ({ model: { graph }, settings, step, loss }) => {
     invariant(step && loss, 'order-step needs differentiate before it');
+    probeOriginals(graph);
     const producers = [
       loss.loss,
       loss.correct,

@@ -4,7 +4,7 @@
 
 import { invariant } from '../diagnostics/index.js';
 import { Tensor, int } from '../ir/index.js';
-import type { Value } from '../ir/index.js';
+import type { Graph, Value } from '../ir/index.js';
 import type { Builder } from '../ops/index.js';
 
 const ONNX_FLOAT = 1;
@@ -39,4 +39,24 @@ function probe(value: Value, b: Builder): Value {
     name: 'corner',
   });
   return rank === 1 ? corner : b.op('Reshape', [corner, b.ints(1)], { name: 'probe' });
+}
+
+/**
+ * Lets probes read in front of a transposition, which does not move the first element: ONNX Runtime would swap the
+ * two, and put the transposition of one element behind all other nodes of the file, where it upsets the order.
+ * @param graph with every gradient lowered
+ */
+export function probeOriginals(graph: Graph): void {
+  for (const node of graph.nodes) {
+    if (node.op !== 'Slice' || node.domain !== '') continue;
+    const starts = node.input(1).constant;
+    const shape = node.output().shape ?? [];
+    const isFirst =
+      starts?.dims[0] === shape.length &&
+      shape.every((d) => d === 1) &&
+      starts.load().data.every((start) => start === 0);
+    const { producer } = node.input(0);
+    if (isFirst && producer?.op === 'Transpose' && producer.domain === '')
+      node.setInput(0, producer.input(0));
+  }
 }

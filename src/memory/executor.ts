@@ -10,6 +10,8 @@
 import { byteSize } from '../ir/index.js';
 import type { Graph, Node, Value } from '../ir/index.js';
 import { executionOrder } from '../schedule/index.js';
+import type { RunView } from '../schedule/index.js';
+import { fuse } from './fusion.js';
 import { isView, worksInPlace } from './kernels.js';
 import { plannerShapes } from './shapes.js';
 
@@ -40,13 +42,20 @@ class Planner {
   /** Free slots by shape, the one freed last at the end. */
   private readonly free = new Map<string, Slot[]>();
   private readonly results: ReadonlySet<Value>;
+  /** How often each value is read, by the nodes that are run. */
+  private readonly uses = new Map<Value, number>();
 
   constructor(
     graph: Graph,
     private readonly external: ReadonlySet<Value>,
     private readonly key: (value: Value) => string | undefined,
+    private readonly view: RunView,
   ) {
     this.results = new Set(graph.outputs);
+    for (const node of graph.nodes)
+      if (!view.isGone(node))
+        for (const value of [...view.inputs(node), ...node.captures])
+          if (value) this.uses.set(value, (this.uses.get(value) ?? 0) + 1);
   }
 
   /** Gives every result of a node its memory, then lets go of what the node was the last to read. */
@@ -54,7 +63,7 @@ class Planner {
     node.outputs.forEach((value, index) => {
       if (value && !this.external.has(value)) this.place(node, value, index, now);
     });
-    for (const value of [...node.inputs, ...node.captures, ...node.outputs])
+    for (const value of [...this.view.inputs(node), ...node.captures, ...node.outputs])
       if (value) this.release(value, now);
   }
 
@@ -73,7 +82,14 @@ class Planner {
     }
     const bytes = value.type ? byteSize(value.type) : undefined;
     if (bytes === undefined) return;
-    const made: Slot = { bytes, values: [], first: now, last: now, readers: 0, key: this.key(value) };
+    const made: Slot = {
+      bytes,
+      values: [],
+      first: now,
+      last: now,
+      readers: 0,
+      key: this.key(value),
+    };
     this.slots.push(made);
     this.add(made, value);
   }
@@ -81,7 +97,7 @@ class Planner {
   private add(slot: Slot, value: Value): void {
     slot.values.push(value);
     // The node that makes a value counts as a reader until it has run, the caller for ever.
-    slot.readers += value.uses.length + 1 + (this.results.has(value) ? 1 : 0);
+    slot.readers += (this.uses.get(value) ?? 0) + 1 + (this.results.has(value) ? 1 : 0);
     this.owner.set(value, slot);
   }
 
@@ -123,8 +139,9 @@ class Planner {
  * @param external values whose memory the caller provides: graph inputs, constants, preallocated outputs
  */
 export function simulate(graph: Graph, external: ReadonlySet<Value>): Execution {
-  const order = executionOrder(graph);
-  const planner = new Planner(graph, external, plannerShapes(order));
+  const view = fuse(graph);
+  const order = executionOrder(graph, view);
+  const planner = new Planner(graph, external, plannerShapes(executionOrder(graph)), view);
   order.forEach((node, index) => planner.run(node, index));
   planner.finish(order.length);
   return { order, buffers: planner.slots };

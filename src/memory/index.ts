@@ -1,6 +1,7 @@
 // Memory of a training step: simulated execution, live bytes, peaks.
 
 export * from './executor.js';
+export * from './fusion.js';
 export * from './kernels.js';
 export * from './profile.js';
 export * from './shapes.js';

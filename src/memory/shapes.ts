@@ -3,7 +3,7 @@
 // the graph's own types are the same afterwards. A value without a key is never taken to equal another.
 
 import { ELEMENT_BYTES, isStatic } from '../ir/index.js';
-import type { Dim, Node, TensorType, Value } from '../ir/index.js';
+import type { Dim, Node, Shape, TensorType, Value } from '../ir/index.js';
 import { findOp, inferNode } from '../ops/index.js';
 import type { Contents } from '../ops/index.js';
 
@@ -17,10 +17,14 @@ function keyOf(type: TensorType | undefined): string | undefined {
   return `${ELEMENT_BYTES[type.dtype]}:${type.shape.join(',')}`;
 }
 
-/** An extent that a Reshape computes from the others (−1) stays unknown beside a symbol. */
-function hasOpenExtent(node: Node): boolean {
-  const target = node.op === 'Reshape' ? node.inputs[1]?.constant : undefined;
-  return target?.load().toArray().includes(-1) ?? false;
+/**
+ * The extent that a Reshape computes from the others (−1): a number, or unknown. ONNX's inference does not divide
+ * products of symbols, so it never finds a symbol again that a Reshape has merged with its neighbour.
+ */
+function openExtent(node: Node, shape: Shape | undefined): Shape | undefined {
+  const target = node.op === 'Reshape' ? node.inputs[1]?.constant?.load().data : undefined;
+  const open = target?.indexOf(-1) ?? -1;
+  return shape?.map((dim, i) => (i === open && typeof dim === 'string' ? `?${node.name}` : dim));
 }
 
 /** @param order every node of the graph, producers first */
@@ -66,6 +70,6 @@ function inferAnew(node: Node, contents: Contents): void {
     return;
   }
   const [value] = node.outputs;
-  if (hasOpenExtent(node) && value && !isStatic(value.type?.shape))
-    value.type = value.type && { dtype: value.type.dtype, shape: undefined };
+  if (value?.type)
+    value.type = { dtype: value.type.dtype, shape: openExtent(node, value.type.shape) };
 }

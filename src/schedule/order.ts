@@ -5,7 +5,7 @@
 // ONNX Runtime ignores the order of the file except in two places: it starts at the nodes nobody reads, the
 // last in the file first, and among a node's operands it visits the producer that is latest in the file first.
 
-import type { Graph, Node } from '../ir/index.js';
+import type { Graph, Node, Value } from '../ir/index.js';
 
 const isLeaf = (node: Node): boolean => node.outputs.every((v) => !v?.isUsed);
 
@@ -25,10 +25,26 @@ export function orderResults(graph: Graph, wanted: readonly Node[]): void {
   graph.reorder([...inner, ...leaves]);
 }
 
+/** A graph as an executor runs it after its own rewrites. */
+export interface RunView {
+  inputs(node: Node): readonly (Value | undefined)[];
+  /** Whether the node was put in place of another: it then stands behind all others. */
+  isNew(node: Node): boolean;
+  /** Whether the node is not run at all. */
+  isGone(node: Node): boolean;
+}
+
+const AS_IT_IS: RunView = {
+  inputs: (node) => node.inputs,
+  isNew: () => false,
+  isGone: () => false,
+};
+
 /** The order in which ONNX Runtime runs the nodes of a graph (its default, a depth-first search from the leaves). */
-export function executionOrder(graph: Graph): Node[] {
+export function executionOrder(graph: Graph, view: RunView = AS_IT_IS): Node[] {
   const index = new Map<Node, number>();
-  for (const node of graph.nodes) index.set(node, index.size);
+  for (const node of graph.nodes) if (!view.isNew(node)) index.set(node, index.size);
+  for (const node of graph.nodes) if (view.isNew(node)) index.set(node, index.size);
   const at = (node: Node): number => index.get(node) ?? 0;
   const stack: { node: Node; leave: boolean }[] = [];
   for (const node of graph.nodes) if (isLeaf(node)) stack.push({ node, leave: false });
@@ -44,7 +60,7 @@ export function executionOrder(graph: Graph): Node[] {
     seen.add(node);
     stack.push({ node, leave: true });
     const producers = new Set<Node>();
-    for (const value of node.inputs) if (value?.producer) producers.add(value.producer);
+    for (const value of view.inputs(node)) if (value?.producer) producers.add(value.producer);
     for (const producer of [...producers].sort((a, b) => at(a) - at(b)))
       if (!seen.has(producer)) stack.push({ node: producer, leave: false });
   }
