@@ -6,10 +6,11 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import type { Plan } from '../src/plan/index.js';
 import { DiagnosticError } from '../src/diagnostics/index.js';
+import { END, endedByMarker } from './end-marker.js';
 import { collectGarbage } from './memory.js';
 import { touchedZeros } from './parameters.js';
 import { inputOf, stateInputs } from './plan.js';
-import { createSession, loadRuntime, messageOf } from './session.js';
+import { createStepSession, loadRuntime, messageOf } from './session.js';
 import type { Runtime, SessionOptions } from './session.js';
 
 /** One batch and the settings of one step. */
@@ -41,6 +42,8 @@ export interface StepDescription {
 }
 
 export interface StepRunner {
+  /** What the last run copied on top of what it computed: outputs turned into tensors nobody asked for. */
+  readonly copiedBytes: number;
   run(inputs: StepInputs): Promise<StepOutputs>;
   /** Brings `state` up to date where it lives on a device. */
   download(): Promise<void>;
@@ -59,7 +62,7 @@ export const cpuBackend: Backend = {
   name: 'cpu',
   prepare: async (step) => {
     const runtime = await loadRuntime();
-    return new CpuRunner(runtime, await createSession(step.path, step.session), step);
+    return new CpuRunner(runtime, await createStepSession(step.path, step.session), step);
   },
 };
 
@@ -76,7 +79,7 @@ interface Slot {
 
 class CpuRunner implements StepRunner {
   private readonly feeds: Record<string, Tensor> = {};
-  private readonly fetches: Record<string, Tensor> = {};
+  private readonly fetches: Record<string, Tensor | null> = { [END]: null };
   private readonly slots = new Map<string, Slot>();
   /** The slots whose two tensors change places after each step. */
   private readonly swapped: readonly Slot[];
@@ -86,7 +89,8 @@ class CpuRunner implements StepRunner {
   private readonly loss = new Float32Array(1);
   private readonly correct = new Float32Array(1);
   private readonly names: { readonly images: string; readonly labels: string };
-  private readonly copied: number;
+  private readonly stateBytes: number;
+  private copied = 0;
 
   constructor(
     private readonly runtime: Runtime,
@@ -101,7 +105,7 @@ class CpuRunner implements StepRunner {
     this.feeds[inputOf(plan, 'weight_decay').name] = scalar(this.weightDecay);
     this.fetches[plan.outputs.loss] = scalar(this.loss);
     this.fetches[plan.outputs.correct] = scalar(this.correct);
-    let copied = 0;
+    let stateBytes = 0;
     for (const { name, next, shape, inPlace } of stateInputs(plan)) {
       const data = step.state.get(name);
       if (!data) throw new Error(`internal error: ${name} has no initial value`);
@@ -117,10 +121,14 @@ class CpuRunner implements StepRunner {
       this.slots.set(name, slot);
       this.feeds[name] = slot.current;
       this.fetches[next] = slot.next;
-      copied += data.byteLength;
+      stateBytes += data.byteLength;
     }
     this.swapped = [...this.slots.values()].filter((slot) => slot.current !== slot.next);
-    this.copied = copied;
+    this.stateBytes = stateBytes;
+  }
+
+  get copiedBytes(): number {
+    return this.copied;
   }
 
   async run(inputs: StepInputs): Promise<StepOutputs> {
@@ -130,15 +138,22 @@ class CpuRunner implements StepRunner {
     this.learningRate[0] = inputs.learningRate;
     this.momentum[0] = inputs.momentum;
     this.weightDecay[0] = inputs.weightDecay;
+    // A step that ends without having written them must not pass for one that has.
+    this.loss.fill(NaN);
+    this.correct.fill(NaN);
+    this.copied = 0;
     try {
-      // The result is dropped on purpose: it is a copy of what lies in the preallocated tensors.
+      // Normally ended by END, see end-marker.ts. A result is dropped on purpose: it is a copy of what lies in the
+      // preallocated tensors.
       await this.session.run(feeds, fetches);
+      this.copied = this.stateBytes;
     } catch (error) {
-      throw new DiagnosticError(
-        'train/invalid',
-        this.step.path,
-        `ONNX Runtime: ${messageOf(error)}`,
-      );
+      if (!endedByMarker(error))
+        throw new DiagnosticError(
+          'train/invalid',
+          this.step.path,
+          `ONNX Runtime: ${messageOf(error)}`,
+        );
     }
     for (const slot of this.swapped) {
       const { current, next } = slot;

@@ -7,7 +7,7 @@ import { DiagnosticError } from '../src/diagnostics/index.js';
 import { BatchLoader, loadDataset, measureNormalisation } from './data/index.js';
 import { collectGarbage, startPeakMeter } from './memory.js';
 import type { MeasureAnswer, MeasureJob, Measurement } from './measure.js';
-import { batchShape, readPlan, stateInputs } from './plan.js';
+import { batchShape, readPlan } from './plan.js';
 import { loadRuntime, messageOf, threadCount } from './session.js';
 import { TrainingStep } from './step.js';
 
@@ -50,16 +50,12 @@ async function measureHere(job: MeasureJob): Promise<Measurement> {
   const peakBytes = Math.max(0, (await meter.stop()) - meter.base);
   await step.dispose();
   const secondsPerStep = median(seconds.length > 1 ? seconds.slice(1) : seconds);
-  const copied = stateInputs(plan).reduce(
-    (n, { shape }) => n + 4 * shape.reduce((a, b) => a * b, 1),
-    0,
-  );
   return {
     losses,
     measured: { variant: job.variant, peakBytes, activationBytes: peakBytes, secondsPerStep },
     secondsPerStep,
     baseBytes: meter.base,
-    outputCopyBytes: copied,
+    outputCopyBytes: step.copiedBytes,
     platform: {
       os: `${platform()} ${release()}`,
       cpu: cpus()[0]?.model ?? process.arch,

@@ -41,6 +41,11 @@ export class TrainingStep {
     return new TrainingStep(plan, await backend.prepare({ path, plan, state, inPlace, session }));
   }
 
+  /** What the last step's outputs were copied for nothing; see StepRunner. */
+  get copiedBytes(): number {
+    return this.runner.copiedBytes;
+  }
+
   /** Steps run so far. */
   get steps(): number {
     return this.done;

@@ -79,6 +79,7 @@ export async function train(
     const session = options.threads === undefined ? {} : { threads: options.threads };
     const step = await TrainingStep.open(dir, plan, {
       ...session,
+      arena: options.arena ?? true,
       inPlace: options.inPlace ?? true,
     });
     let ran: Ran;
