@@ -17,6 +17,8 @@ export interface BackwardResult {
   readonly released: ReadonlyMap<Value, Value>;
   /** Streams rebuilt by reversal: forward value → reconstruction. */
   readonly reconstructed: ReadonlyMap<Value, Value>;
+  /** One per unit with results, in the order of the backward pass. */
+  readonly tokens: readonly Value[];
   /** Unit → the token that its recompute waits for. */
   readonly waits: ReadonlyMap<string, Value>;
 }
@@ -47,6 +49,7 @@ export function appendBackward(
   const start = root.within({ phase: 'backward', path: 'backward' });
   gradients.add(loss, start.scalar(1), start);
   let token: Value | undefined;
+  const tokens: Value[] = [];
 
   for (const unit of [...units].reverse()) {
     const b = root.within({ phase: 'backward', path: `backward/${unit.id}`, unit: unit.id });
@@ -81,7 +84,10 @@ export function appendBackward(
       unit.policy === 'reverse' ? reverse(unit, outer, twin, reconstructed, recompute) : [];
     differentiate(unit.nodes, twin, wanted, gradients, b);
     const results = [...gradients.takeChanged(), ...rebuilt];
-    if (results.length > 0) token = makeToken(results, b);
+    if (results.length > 0) {
+      token = makeToken(results, b);
+      tokens.push(token);
+    }
     for (const value of touched)
       if (value && token && weights.has(value)) lastToken.set(value, token);
   }
@@ -91,7 +97,7 @@ export function appendBackward(
     const gradient = gradients.get(weight);
     if (gradient) found.set(weight, gradient);
   }
-  return { gradients: found, released: lastToken, reconstructed, waits };
+  return { gradients: found, released: lastToken, reconstructed, tokens, waits };
 }
 
 /** a = t − f(b). Returns what was rebuilt. */

@@ -39,7 +39,7 @@ function planInputs(state: CompileState): PlanInput[] {
     ]),
     ...step.statistics,
   ];
-  const safe = safeInPlace(state.model.graph, pairs);
+  const safe = safeInPlace(state.model.graph, pairs, step.backward.tokens);
   const input = (value: Value, role: InputRole, more: Partial<PlanInput> = {}): PlanInput => ({
     name: value.name,
     role,

@@ -2,52 +2,68 @@
 
 import { describe, expect, test } from 'vitest';
 import { Graph } from '../../src/ir/index.js';
-import type { Value } from '../../src/ir/index.js';
+import type { Phase, Value } from '../../src/ir/index.js';
 import { safeInPlace } from '../../src/compiler/aliasing.js';
 import { NETWORKS, build, couple } from '../autodiff/support.js';
 
 const small = (): {
   graph: Graph;
   weight: Value;
-  op: (type: string, ...inputs: Value[]) => Value;
+  op: (type: string, phase: Phase, ...inputs: Value[]) => Value;
 } => {
   const graph = new Graph();
   const type = { dtype: 'float32', shape: [2] } as const;
-  const op = (name: string, ...inputs: Value[]): Value =>
-    graph.addNode({ op: name, inputs, outputs: [name.toLowerCase()] }).output();
+  const op = (name: string, phase: Phase, ...inputs: Value[]): Value =>
+    graph.addNode({ op: name, inputs, outputs: [name.toLowerCase()], phase }).output();
   return { graph, weight: graph.addInput('w', type), op };
 };
 
 describe('safeInPlace', () => {
   test('the only reader makes the new value', () => {
     const { graph, weight, op } = small();
-    const next = op('Neg', weight);
+    const next = op('Neg', 'update', weight);
     graph.outputs.push(next);
-    expect(safeInPlace(graph, [{ old: weight, next }]).has(weight)).toBe(true);
+    expect(safeInPlace(graph, [{ old: weight, next }], []).has(weight)).toBe(true);
   });
 
-  test('every other reader is an ancestor', () => {
+  test('every other reader is part of the update', () => {
     const { graph, weight, op } = small();
-    const read = op('Abs', op('Relu', weight));
-    const next = op('Sub', weight, read);
+    const next = op('Sub', 'update', weight, op('Mul', 'update', weight));
     graph.outputs.push(next);
-    expect(safeInPlace(graph, [{ old: weight, next }]).has(weight)).toBe(true);
+    expect(safeInPlace(graph, [{ old: weight, next }], []).has(weight)).toBe(true);
+  });
+
+  test('a reader in the backward pass, and a token that stands for it', () => {
+    const { graph, weight, op } = small();
+    const token = op('Cast', 'backward', op('Conv', 'backward', weight));
+    const next = op('Sub', 'update', weight, op('Add', 'update', token));
+    graph.outputs.push(next);
+    expect(safeInPlace(graph, [{ old: weight, next }], [token]).has(weight)).toBe(true);
   });
 
   test('a reader that is no ancestor forbids it', () => {
     const { graph, weight, op } = small();
-    const elsewhere = op('Relu', weight);
-    const next = op('Neg', weight);
+    const elsewhere = op('Relu', 'backward', weight);
+    const next = op('Neg', 'update', weight);
     graph.outputs.push(next, elsewhere);
-    expect(safeInPlace(graph, [{ old: weight, next }]).has(weight)).toBe(false);
+    expect(safeInPlace(graph, [{ old: weight, next }], []).has(weight)).toBe(false);
+  });
+
+  test('so does one that the awaited token does not stand for', () => {
+    const { graph, weight, op } = small();
+    const early = op('Cast', 'backward', op('Conv', 'backward', weight));
+    const late = op('Greater', 'backward', op('Relu', 'backward', weight), early);
+    const next = op('Sub', 'update', weight, op('Add', 'update', early));
+    graph.outputs.push(next, late);
+    expect(safeInPlace(graph, [{ old: weight, next }], [early, late]).has(weight)).toBe(false);
   });
 
   test('wherever it stands in the file', () => {
     const { graph, weight, op } = small();
-    const next = op('Neg', weight);
-    const late = op('Relu', weight);
+    const next = op('Neg', 'update', weight);
+    const late = op('Relu', 'forward', weight);
     graph.outputs.push(next, late);
-    expect(safeInPlace(graph, [{ old: weight, next }]).size).toBe(0);
+    expect(safeInPlace(graph, [{ old: weight, next }], []).size).toBe(0);
   });
 });
 
@@ -57,7 +73,7 @@ describe.each(Object.entries(NETWORKS))('%s', (_name, make) => {
     'every weight, velocity and statistic on %s',
     (target) => {
       const { state } = build(coupled, { target });
-      const { updates, statistics } = state.step ?? { updates: [], statistics: [] };
+      const { updates, statistics, backward } = state.step ?? failing();
       const pairs = [
         ...updates.flatMap((u) => [
           { old: u.weight, next: u.newWeight },
@@ -65,7 +81,7 @@ describe.each(Object.entries(NETWORKS))('%s', (_name, make) => {
         ]),
         ...statistics,
       ];
-      const safe = safeInPlace(state.model.graph, pairs);
+      const safe = safeInPlace(state.model.graph, pairs, backward.tokens);
       expect(pairs.filter((p) => !safe.has(p.old)).map((p) => p.old.name)).toEqual([]);
     },
   );
@@ -73,6 +89,12 @@ describe.each(Object.entries(NETWORKS))('%s', (_name, make) => {
   test('not without the token: a weight is read again after its gradient is there', () => {
     const { state } = build(coupled, { token: false });
     const pairs = (state.step?.updates ?? []).map((u) => ({ old: u.weight, next: u.newWeight }));
-    expect(safeInPlace(state.model.graph, pairs).size).toBeLessThan(pairs.length);
+    expect(
+      safeInPlace(state.model.graph, pairs, state.step?.backward.tokens ?? []).size,
+    ).toBeLessThan(pairs.length);
   });
 });
+
+function failing(): never {
+  throw new Error('not differentiated');
+}
