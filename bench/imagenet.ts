@@ -8,7 +8,7 @@ import { printJson, printResult } from '../src/cli/output.js';
 import { positiveInteger } from '../src/cli/parse.js';
 import { compile, modelName, writeFolder } from '../src/compiler/index.js';
 import type { CompileOptions } from '../src/compiler/index.js';
-import { checkExternalData, readModel, writeModel } from '../src/onnx/index.js';
+import { checkWeights, readModel, writeModel } from '../src/onnx/index.js';
 import type { PlanBlock, PlanMemory } from '../src/plan/index.js';
 import { benchmark, paths, progress, runBenchmark, threadsOf } from './lib/command.js';
 import type { CommonOptions } from './lib/command.js';
@@ -64,7 +64,7 @@ async function measureSide(
   return withTemporary(async (dir) => {
     const began = performance.now();
     const model = readModel(path);
-    checkExternalData(model);
+    checkWeights(model);
     const [input] = model.graph.inputs;
     const { batch, image } = options;
     const compiled = compile(model, {

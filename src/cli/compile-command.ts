@@ -7,7 +7,7 @@ import { checkOutput, compile, modelName, writeFolder } from '../compiler/index.
 import type { Compiled } from '../compiler/index.js';
 import { DiagnosticError } from '../diagnostics/index.js';
 import type { Target } from '../lowering/index.js';
-import { checkExternalData, readModel } from '../onnx/index.js';
+import { checkWeights, readModel } from '../onnx/index.js';
 import type { Policy } from '../schedule/index.js';
 import { verifyModel } from '../verify/index.js';
 import type { VerifyResult } from '../verify/index.js';
@@ -85,7 +85,7 @@ async function compileCommand(path: string, options: Options): Promise<void> {
   const dir = resolve(options.output);
   checkOutput(dir, name, options.force, path);
   const model = readModel(path);
-  checkExternalData(model);
+  checkWeights(model);
   const compiled = compile(model, {
     name,
     source: path,

@@ -1,5 +1,5 @@
-// Early checks of a model that was read. Invariant: nothing is loaded; only the existence, the place and the
-// size of data files are looked at.
+// Early checks of a model that was read: are its weights there? Invariant: nothing is loaded; only the existence,
+// the place and the size of the data are looked at.
 
 import { DiagnosticError } from '../diagnostics/index.js';
 import type { Model } from '../ir/index.js';
@@ -8,25 +8,28 @@ import { TensorData } from './tensor-data.js';
 /** How many problems a message lists. */
 const LISTED = 5;
 
-/** The tensors of a model whose elements lie in data files: initializers and tensor attributes. */
-function* externalTensors(model: Model): Iterable<TensorData> {
+/** The tensors of a model that lie in files: initializers and tensor attributes. */
+function* tensors(model: Model): Iterable<TensorData> {
   for (const { constant } of model.graph.constants)
-    if (constant instanceof TensorData && constant.external) yield constant;
+    if (constant instanceof TensorData) yield constant;
   for (const node of model.graph.nodes)
     for (const [, attribute] of node.attributes.entries())
       if (attribute.kind === 'tensor' && attribute.value instanceof TensorData)
-        if (attribute.value.external) yield attribute.value;
+        yield attribute.value;
 }
 
-/** @throws DiagnosticError model/external-data, listing what is missing or may not be used */
-export function checkExternalData(model: Model): void {
+/**
+ * @throws DiagnosticError model/external-data, listing what is missing or may not be used; model/missing-weights,
+ * model/damaged for weights inside the model file
+ */
+export function checkWeights(model: Model): void {
   const problems: string[] = [];
   let where = '';
-  for (const tensor of externalTensors(model)) {
+  for (const tensor of tensors(model)) {
     try {
-      tensor.rawRange();
+      tensor.check();
     } catch (error) {
-      if (!(error instanceof DiagnosticError)) throw error;
+      if (!(error instanceof DiagnosticError && tensor.external)) throw error;
       where ||= tensor.span.source.label;
       problems.push(`${tensor.name}: ${error.why}`);
     }

@@ -1,6 +1,6 @@
 // ONNX files ⇄ the intermediate representation.
 
-export { checkExternalData } from './check.js';
+export { checkWeights } from './check.js';
 export { atomicWrite } from './files.js';
 export { decodeModel, readModel, readTensor } from './read.js';
 export { TensorData } from './tensor-data.js';

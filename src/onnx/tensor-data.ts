@@ -75,6 +75,17 @@ export class TensorData implements ConstantData {
     return this.typed(size);
   }
 
+  /**
+   * Whether all elements are there, without reading them.
+   * @throws DiagnosticError model/external-data, model/missing-weights, model/damaged
+   */
+  check(): void {
+    const size = this.byteSize;
+    const raw = this.rawRange();
+    if (raw) this.expectSize(raw.end - raw.start, size, 'bytes');
+    else if (size !== undefined && size > 0) this.expectData();
+  }
+
   /** The elements of a string tensor. */
   strings(): string[] {
     return this.fields

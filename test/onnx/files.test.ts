@@ -23,7 +23,7 @@ import { cloneModel } from '../../src/ir/clone.js';
 import type { ConstantData } from '../../src/ir/index.js';
 import {
   atomicWrite,
-  checkExternalData,
+  checkWeights,
   decodeModel,
   encodeModel,
   readModel,
@@ -78,7 +78,7 @@ describe('external data', () => {
   test('is read at its offset', () => {
     writeFileSync(at('w.bin'), DATA);
     const model = openSample('w.bin');
-    checkExternalData(model);
+    checkWeights(model);
     expect(weight(model).load().toArray()).toEqual([1, 2, 3, 4]);
     expect(
       weight(openSample('./w.bin', { offset: '0' }))
@@ -90,7 +90,7 @@ describe('external data', () => {
 
   test('that is missing is told early by the check, else on load', () => {
     const model = openSample('w.bin');
-    expect(() => checkExternalData(model)).toThrow(
+    expect(() => checkWeights(model)).toThrow(
       /^model\/external-data[^]*W: [^]*w\.bin" is missing/,
     );
     expect(() => weight(model).load()).toThrow(/^model\/external-data/);
@@ -127,7 +127,7 @@ describe('external data', () => {
       writeFileSync(at('in', 'm.onnx'), externalSample(location));
       const model = readModel(at('in', 'm.onnx'));
       expect(() => weight(model).load(), location).toThrow(/^model\/external-data/);
-      expect(() => checkExternalData(model), location).toThrow(/^model\/external-data/);
+      expect(() => checkWeights(model), location).toThrow(/^model\/external-data/);
     }
     writeFileSync(at('in', 'real'), DATA);
     symlinkSync('real', at('in', 'inner'));
@@ -192,7 +192,7 @@ describe('external data', () => {
     if (g) g.initializer = [t()];
     writeFileSync(at('m.onnx'), encodeSample(sample));
     const model = readModel(at('m.onnx'));
-    checkExternalData(model);
+    checkWeights(model);
     writeModel(model, at('other', 'm.onnx'));
     const after = graphOf(readFileSync(at('other', 'm.onnx')));
     const raw = Buffer.from(floats(1, 2, 3, 4));
@@ -200,7 +200,7 @@ describe('external data', () => {
     expect(after.node?.[4]?.attribute?.[0]?.t?.rawData).toEqual(raw);
     expect(after.node?.[4]?.attribute?.[0]?.t?.externalData).toEqual([]);
     rmSync(at('w.bin'));
-    expect(() => checkExternalData(readModel(at('m.onnx')))).toThrow(/^model\/external-data/);
+    expect(() => checkWeights(readModel(at('m.onnx')))).toThrow(/^model\/external-data/);
   });
 
   test('is made on request, aligned, small tensors excepted', () => {
