@@ -18,7 +18,7 @@ export const wholeNumber =
   (option: string) =>
   (value: string): number => {
     const n = Number(value);
-    return Number.isSafeInteger(n) && n >= 0 && n < 2 ** 32
+    return value.trim() !== '' && Number.isSafeInteger(n) && n >= 0 && n < 2 ** 32
       ? n
       : refuse(option, value, 'a whole number from 0 on');
   };

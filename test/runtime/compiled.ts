@@ -2,27 +2,50 @@
 // the same files, types stripped, below .cache/. Invariant: made anew for every test run, so that a test never
 // looks at yesterday's program.
 
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
+import { atomicWrite } from '../../src/onnx/index.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** @returns the folder that stands for the root of the package */
-export function compileRuntime(): string {
+const RUNTIME = ['src/diagnostics', 'src/ir', 'src/onnx', 'src/plan', 'runtime'];
+
+/**
+ * @param folders what to compile; default: what the runtime needs
+ * @returns the folder that stands for the root of the package
+ */
+export function compileRuntime(folders: readonly string[] = RUNTIME): string {
   const cache = join(root, '.cache');
-  mkdirSync(cache, { recursive: true });
+  mkdirSync(join(cache, 'transpiled'), { recursive: true });
   const out = mkdtempSync(join(cache, 'runtime-'));
-  for (const folder of ['src/diagnostics', 'src/ir', 'src/onnx', 'src/plan', 'runtime'])
+  for (const folder of folders)
     for (const name of readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })) {
       if (!name.endsWith('.ts')) continue;
       const to = join(out, folder, name.replace(/ts$/, 'js'));
       mkdirSync(dirname(to), { recursive: true });
-      const { outputText } = ts.transpileModule(readFileSync(join(root, folder, name), 'utf8'), {
-        compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext },
-      });
-      writeFileSync(to, outputText);
+      writeFileSync(to, transpiled(readFileSync(join(root, folder, name), 'utf8'), cache));
     }
   return out;
+}
+
+/** Kept by content: most sources are the same from one run to the next. */
+function transpiled(source: string, cache: string): string {
+  const key = createHash('sha256').update(ts.version).update(source).digest('hex');
+  const path = join(cache, 'transpiled', `${key}.js`);
+  if (existsSync(path)) return readFileSync(path, 'utf8');
+  const { outputText } = ts.transpileModule(source, {
+    compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext },
+  });
+  atomicWrite(path, outputText);
+  return outputText;
 }
