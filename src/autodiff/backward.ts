@@ -85,7 +85,8 @@ export function appendBackward(
     differentiate(unit.nodes, twin, wanted, gradients, b);
     const results = [...gradients.takeChanged(), ...rebuilt];
     if (results.length > 0) {
-      token = makeToken(results, b);
+      // Each waits for the one before: also where a unit reads nothing that waits (safeInPlace relies on it).
+      token = makeToken(token ? [token, ...results] : results, b);
       tokens.push(token);
     }
     for (const value of touched)
