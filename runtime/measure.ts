@@ -7,7 +7,7 @@
 //   gradients, workspace of operators, what the allocator holds and does not use, and copies of outputs, where the
 //   binding makes any (outputCopyBytes).
 // A training runs with the same settings: arena on, outputs not copied (end-marker.ts). Of resnet50, batch 16, 224²,
-// where a step asks for 470 MB: 612 MB so, 792 MB with copies, 470 MB with `arena: false` (and a quarter more processor
+// where a step asks for 470 MB: about 615 MB so, 792 MB with copies, 470 MB with `arena: false` (and 10 to 50 % more processor
 // time; this child then sets what glibc's allocator needs for it, a training process must be started that way).
 // On Linux the kernel's own mark is read (VmHWM, reset through /proc/self/clear_refs), elsewhere a second thread
 // samples the resident size every millisecond. Invariant: the calling process does not influence the figures.

@@ -1,6 +1,6 @@
 // onnxruntime-node, loaded when it is first needed. In: a model file and a few options. Out: sessions set up the
 // way a training step wants them. The arena stays on although it holds about 30 % more than a step asks of it: without
-// it a step of a resnet50 takes a quarter more processor time (every tensor is fresh memory, to be zeroed page by
+// it a step takes 10 to 50 % more processor time (every tensor is fresh memory, to be zeroed page by
 // page), and on glibc its peak is three times as high unless MALLOC_MMAP_THRESHOLD_ is set when the process starts,
 // because freed tensors then leave holes in the heap. Invariant: nobody else imports onnxruntime-node, so every other command of the
 // tool works on a machine that does not have it.
