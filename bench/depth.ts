@@ -3,7 +3,7 @@
 // With --no-token: what the token and the order of results are for. There memory has to grow, or they are useless.
 
 import { printJson, printResult } from '../src/cli/output.js';
-import { positiveInteger } from '../src/cli/parse.js';
+import { oneOf, positiveInteger } from '../src/cli/parse.js';
 import {
   EXIT_CLAIM_FAILED,
   benchmark,
@@ -14,8 +14,8 @@ import {
   words,
 } from './lib/command.js';
 import type { CommonOptions } from './lib/command.js';
-import { ALL_SAFEGUARDS, growth, measureDepth } from './lib/depth.js';
-import type { DepthCase, DepthResult, Growth, Safeguards } from './lib/depth.js';
+import { growth, measureDepth } from './lib/depth.js';
+import type { DepthCase, DepthResult, Growth, ResultOrder, Safeguards } from './lib/depth.js';
 import { markdownTable, megabytes, signedPercent } from './lib/table.js';
 
 const TARGETS = ['cpu', 'portable'] as const;
@@ -27,6 +27,7 @@ interface Options extends CommonOptions {
   readonly steps: number;
   readonly batch: number;
   readonly token: boolean;
+  readonly unordered: ResultOrder;
 }
 
 const command = benchmark('bench:depth', 'peak memory of a training step, by depth')
@@ -34,7 +35,13 @@ const command = benchmark('bench:depth', 'peak memory of a training step, by dep
   .option('--targets <list>', 'cpu, portable', words('--targets', TARGETS), [...TARGETS])
   .option('--steps <n>', 'steps per measurement', positiveInteger('--steps'), 2)
   .option('--batch <n>', 'batch size', positiveInteger('--batch'), 128)
-  .option('--no-token', 'measure without the token and the order of results');
+  .option('--no-token', 'measure without the token and without the order of results')
+  .option(
+    '--unordered <how>',
+    'with --no-token: reversed, or natural (as the passes append results)',
+    oneOf('--unordered', ['reversed', 'natural']),
+    'reversed',
+  );
 
 async function runCase(subject: DepthCase, what: string, options: Options): Promise<DepthResult> {
   const result = await measureDepth(subject, { steps: options.steps, ...threadsOf(options) });
@@ -116,14 +123,13 @@ async function byDepth(options: Options): Promise<void> {
   if (!passed) process.exitCode = EXIT_CLAIM_FAILED;
 }
 
-/** Largest loss of safeguards last: the row that has to grow. */
-const WAYS = {
-  both: ALL_SAFEGUARDS,
-  orderOnly: { token: false, order: true },
-  neither: { token: false, order: false },
-} satisfies Record<string, Safeguards>;
-type Way = keyof typeof WAYS;
-const WAY_NAMES = Object.keys(WAYS) as Way[];
+const WAYS = ['both', 'tokenOnly', 'orderOnly', 'neither'] as const;
+type Way = (typeof WAYS)[number];
+
+const safeguards = (way: Way, unordered: ResultOrder): Safeguards => ({
+  token: way === 'both' || way === 'tokenOnly',
+  order: way === 'both' || way === 'orderOnly' ? 'schedule' : unordered,
+});
 
 interface BareRow extends Record<Way, DepthResult> {
   readonly layers: number;
@@ -132,7 +138,7 @@ interface BareRow extends Record<Way, DepthResult> {
 }
 
 async function withoutToken(options: Options): Promise<void> {
-  const { targets, layers, batch } = options;
+  const { targets, layers, batch, unordered } = options;
   const series = targets.flatMap((target) =>
     (['recompute', 'reverse'] as const).map((policy) => ({ target, policy })),
   );
@@ -141,12 +147,13 @@ async function withoutToken(options: Options): Promise<void> {
     for (const depth of layers) {
       const subject: DepthCase = { layers: depth, target, batch, recipe: 'rewire', policy };
       const one = (way: Way): Promise<DepthResult> =>
-        runCase({ ...subject, ...WAYS[way] }, `${policy}, safeguards: ${way}`, options);
+        runCase({ ...subject, ...safeguards(way, unordered) }, `${policy}, ${way}`, options);
       rows.push({
         layers: depth,
         target,
         policy,
         both: await one('both'),
+        tokenOnly: await one('tokenOnly'),
         orderOnly: await one('orderOnly'),
         neither: await one('neither'),
       });
@@ -158,29 +165,37 @@ async function withoutToken(options: Options): Promise<void> {
       target,
       policy,
       both: column('both'),
+      tokenOnly: column('tokenOnly'),
       orderOnly: column('orderOnly'),
       neither: column('neither'),
     };
   });
   const passed = growths.every(({ neither }) => !neither.isFlat);
-  if (options.json) printJson({ batch, rows, growth: growths, passed });
+  if (options.json) printJson({ batch, unordered, rows, growth: growths, passed });
   else
     printResult(
       [
         markdownTable(
-          ['target', 'policy', 'layers', 'token and order, MB', 'order only, MB', 'neither, MB'],
+          [
+            'target',
+            'policy',
+            'layers',
+            'token and order, MB',
+            'token only, MB',
+            'order only, MB',
+            'neither, MB',
+          ],
           rows.map((row) => [
             row.target,
             row.policy,
             row.layers,
-            ...WAY_NAMES.map((way) => megabytes(row[way].peakBytes)),
+            ...WAYS.map((way) => megabytes(row[way].peakBytes)),
           ]),
           2,
         ),
         '',
         ...growths.map(
-          (g) =>
-            `${g.target}, ${g.policy}: ${verdict('with both', g.both)}; ${verdict('order only', g.orderOnly)}; ${verdict('neither', g.neither)}`,
+          (g) => `${g.target}, ${g.policy}: ${WAYS.map((way) => verdict(way, g[way])).join('; ')}`,
         ),
       ].join('\n'),
     );
