@@ -91,6 +91,7 @@ export interface CompileState {
   readonly notes: string[];
 }
 
+/** What a pipeline starts from: the model, to be changed in place, and settings with defaults filled in. */
 export const createState = (model: Model, settings: Partial<Settings> = {}): CompileState => ({
   model,
   settings: { ...DEFAULT_SETTINGS, ...settings },
@@ -104,4 +105,5 @@ export const createState = (model: Model, settings: Partial<Settings> = {}): Com
   notes: [],
 });
 
+/** Declares a pass over CompileState; its name must be that of its file. */
 export const definePass = (pass: Pass<CompileState>): Pass<CompileState> => defineAnyPass(pass);

@@ -10,6 +10,12 @@ import { fitDataset } from './fit.js';
 import { findIdx, readIdx } from './idx.js';
 import { syntheticDataset } from './synthetic.js';
 
+/**
+ * A split of a data set as one training or evaluation wants it.
+ * @param spec a folder with CIFAR-10 binary or IDX files, or "random"
+ * @param wanted shape of a batch and number of classes the network takes
+ * @throws DiagnosticError data/invalid
+ */
 export function loadDataset(spec: string, split: Split, wanted: Wanted): Dataset {
   if (spec === 'random') return syntheticDataset(split, wanted);
   if (!existsSync(spec)) throw bad(spec, 'there is no such folder');

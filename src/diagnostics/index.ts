@@ -142,6 +142,9 @@ const CATALOGUE = {
 
 export type DiagnosticCode = keyof typeof CATALOGUE;
 
+/** Every code there is. */
+export const CODES = Object.keys(CATALOGUE) as readonly DiagnosticCode[];
+
 /** A problem the user can act on: printed as one message, never with a stack. */
 export class DiagnosticError extends Error {
   readonly exitCode: number;

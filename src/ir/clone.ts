@@ -10,6 +10,7 @@ export interface ModelCopy {
   value(original: Value): Value;
 }
 
+/** A copy that shares constants (they never change) and nothing else. */
 export function cloneModel(original: Model): ModelCopy {
   const model = new Model();
   model.irVersion = original.irVersion;
