@@ -16,7 +16,10 @@ const ONNX_FLOAT = 1;
  * the end of the unit and only then compute the weight gradients, with every interior still alive.
  */
 export function makeToken(results: readonly Value[], b: Builder): Value {
-  const probes = [...results].reverse().map((value) => probe(value, b));
+  // What a unit rebuilt comes first of all: the value of its function is needed no longer then.
+  const isRebuilt = (value: Value): boolean => value.producer?.phase === 'recompute';
+  const wanted = [...results.filter(isRebuilt), ...results.filter((v) => !isRebuilt(v))];
+  const probes = wanted.reverse().map((value) => probe(value, b));
   const first = probes[0];
   invariant(first, 'a token needs a result to wait for');
   const joined =

@@ -19,15 +19,15 @@ export function fuse(graph: Graph): RunView {
   const readers = new Map<Value, number>();
   for (const node of graph.nodes) {
     if (node.op !== 'MatMul' || node.domain !== '') continue;
-    let found = false;
-    const inputs = node.inputs.map((value) => {
-      const transpose = value?.producer;
-      if (!value || !transpose || !swapsLast(transpose)) return value;
-      found = true;
+    const sources = node.inputs.map((value) =>
+      value?.producer && swapsLast(value.producer) ? value.producer.inputs[0] : value,
+    );
+    sources.forEach((source, index) => {
+      const value = node.inputs[index];
+      if (!value || source === value) return;
       readers.set(value, (readers.get(value) ?? 0) + 1);
-      return transpose.inputs[0];
+      replaced.set(node, sources);
     });
-    if (found) replaced.set(node, inputs);
   }
   // A Transpose that others read as well stays for them.
   const gone = new Set<Node>();

@@ -18,11 +18,36 @@ export function orderResults(graph: Graph, wanted: readonly Node[]): void {
   const rank = new Map(wanted.map((node, index) => [node, index]));
   const inner: Node[] = [];
   const leaves: Node[] = [];
+  const depth = depths(graph);
   for (const node of graph.nodes) (isLeaf(node) ? leaves : inner).push(node);
+  inner.sort((a, b) => (depth.get(a) ?? 0) - (depth.get(b) ?? 0));
   const at = (node: Node): number => rank.get(node) ?? -1;
   // The first to run stands last.
   leaves.sort((a, b) => at(b) - at(a));
   graph.reorder([...inner, ...leaves]);
+}
+
+/**
+ * How many nodes the longest way to each node has. Sorting by it lets the executor work on the operand that takes
+ * longest first: what is quickly made of something that is at hand anyway (a mask, a normalized copy) is made when
+ * it is needed, rather than kept while the other operand is computed.
+ *
+ * Probes of one element stand as late as they can instead: among them the order they were made in decides.
+ */
+function depths(graph: Graph): Map<Node, number> {
+  const depth = new Map<Node, number>();
+  for (const node of graph.nodes) {
+    let most = 0;
+    for (const value of [...node.inputs, ...node.captures])
+      if (value?.producer) most = Math.max(most, depth.get(value.producer) ?? 0);
+    depth.set(node, most + 1);
+  }
+  for (const node of [...graph.nodes].reverse()) {
+    const [reader, ...others] = node.outputs[0]?.users ?? [];
+    const isProbe = node.outputs.length === 1 && node.outputs[0]?.shape?.every((d) => d === 1);
+    if (isProbe && reader && others.length === 0) depth.set(node, (depth.get(reader) ?? 0) - 1);
+  }
+  return depth;
 }
 
 /** A graph as an executor runs it after its own rewrites. */
