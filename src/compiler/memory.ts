@@ -87,10 +87,12 @@ function listBuffers(
     .flatMap(({ bytes, first, last, values }): PlanBuffer[] => {
       const [value] = values;
       if (!value || !isStatic(value.shape)) return [];
+      // Memory that holds a stream at some time is listed as the stream's.
+      const stream = values.find((v) => category(v) === 'stream');
       return [
         {
-          value: value.name,
-          category: category(value),
+          value: (stream ?? value).name,
+          category: category(stream ?? value),
           shape: value.shape,
           bytes,
           firstStep: stepOf(first),

@@ -4,6 +4,7 @@
 import type { Node, Value } from '../ir/index.js';
 import type { BufferCategory, PlanMemory } from '../plan/index.js';
 import type { Execution } from './executor.js';
+import { isView } from './kernels.js';
 import { workspaceBytes } from './workspace.js';
 
 export interface Profile extends PlanMemory {
@@ -34,11 +35,18 @@ export function profile(execution: Execution, category: (value: Value) => Buffer
     }
   });
   const byCategory: Partial<Record<BufferCategory, number>> = {};
-  for (const { bytes, first, last, values } of buffers)
-    if (first <= peakAt && peakAt <= last && values[0]) {
-      const key = category(values[0]);
-      byCategory[key] = (byCategory[key] ?? 0) + bytes;
-    }
+  const position = new Map<Node, number>();
+  order.forEach((node, index) => position.set(node, index));
+  for (const { bytes, first, last, values } of buffers) {
+    if (first > peakAt || peakAt > last) continue;
+    // What lies in it at that moment; a view is what it is a view of.
+    const present = values.findLast(
+      ({ producer }) =>
+        producer && !isView(producer) && (position.get(producer) ?? Infinity) <= peakAt,
+    );
+    const key = present && category(present);
+    if (key) byCategory[key] = (byCategory[key] ?? 0) + bytes;
+  }
   const peak: Node | undefined = order[peakAt];
   if (peak && workspaceBytes(peak) > 0) byCategory.workspace = workspaceBytes(peak);
   return { live, peakBytes, activationBytes, peakNode: peak?.name ?? '', byCategory };

@@ -32,8 +32,13 @@ describe.each(CASES)('$name on $target', ({ coupled, target }) => {
     for (const node of graph.nodes) {
       const fromToken = node.inputs.findIndex((v) => v && (tokens.has(v) || zeros.has(v)));
       if (fromToken < 0 || node.phase !== 'recompute') continue;
+      // A view of what the unit itself computed waits anyway.
+      const isInner = node.inputs.some(
+        (v, i) =>
+          i !== fromToken && v?.producer?.unit === node.unit && v.producer.phase !== 'forward',
+      );
       if (node.op === 'Cast' || node.op === 'Expand') zeros.add(node.output());
-      else carriers.push(node);
+      else if (!isInner) carriers.push(node);
     }
     expect(carriers.length).toBeGreaterThan(5);
     // A batch norm is guarded at two operands; which of them matters depends on the target.
