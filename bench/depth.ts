@@ -15,13 +15,21 @@ import {
 } from './lib/command.js';
 import type { CommonOptions } from './lib/command.js';
 import { growth, measureDepth } from './lib/depth.js';
-import type { DepthCase, DepthResult, Growth, ResultOrder, Safeguards } from './lib/depth.js';
+import type {
+  DepthCase,
+  DepthResult,
+  Growth,
+  NetworkKind,
+  ResultOrder,
+  Safeguards,
+} from './lib/depth.js';
 import { markdownTable, megabytes, signedPercent } from './lib/table.js';
 
 const TARGETS = ['cpu', 'portable'] as const;
 type Target = (typeof TARGETS)[number];
 
 interface Options extends CommonOptions {
+  readonly network: NetworkKind;
   readonly layers: number[];
   readonly targets: Target[];
   readonly steps: number;
@@ -33,6 +41,12 @@ interface Options extends CommonOptions {
 const command = benchmark('bench:depth', 'peak memory of a training step, by depth')
   .option('--layers <list>', 'depths, 6n + 2', integers('--layers'), [20, 56, 110, 218])
   .option('--targets <list>', 'cpu, portable', words('--targets', TARGETS), [...TARGETS])
+  .option(
+    '--network <kind>',
+    'preactivation, or v1: ReLU after the Add',
+    oneOf('--network', ['preactivation', 'v1']),
+    'preactivation',
+  )
   .option('--steps <n>', 'steps per measurement', positiveInteger('--steps'), 2)
   .option('--batch <n>', 'batch size', positiveInteger('--batch'), 128)
   .option('--no-token', 'measure without the token and without the order of results')
@@ -64,11 +78,11 @@ interface Row {
 }
 
 async function byDepth(options: Options): Promise<void> {
-  const { targets, layers, batch } = options;
+  const { network, targets, layers, batch } = options;
   const rows: Row[] = [];
   for (const target of targets)
     for (const depth of layers) {
-      const subject = { layers: depth, target, batch };
+      const subject = { network, layers: depth, target, batch };
       const reversible = await runCase(
         { ...subject, recipe: 'rewire', policy: 'reverse' },
         'reversible',
@@ -89,7 +103,7 @@ async function byDepth(options: Options): Promise<void> {
     return { target, reversible: column((r) => r.reversible), stored: column((r) => r.stored) };
   });
   const passed = growths.every(({ reversible }) => reversible.isFlat);
-  if (options.json) printJson({ batch, rows, growth: growths, passed });
+  if (options.json) printJson({ network, batch, rows, growth: growths, passed });
   else
     printResult(
       [
@@ -138,14 +152,21 @@ interface BareRow extends Record<Way, DepthResult> {
 }
 
 async function withoutToken(options: Options): Promise<void> {
-  const { targets, layers, batch, unordered } = options;
+  const { network, targets, layers, batch, unordered } = options;
   const series = targets.flatMap((target) =>
     (['recompute', 'reverse'] as const).map((policy) => ({ target, policy })),
   );
   const rows: BareRow[] = [];
   for (const { target, policy } of series)
     for (const depth of layers) {
-      const subject: DepthCase = { layers: depth, target, batch, recipe: 'rewire', policy };
+      const subject: DepthCase = {
+        network,
+        layers: depth,
+        target,
+        batch,
+        recipe: 'rewire',
+        policy,
+      };
       const one = (way: Way): Promise<DepthResult> =>
         runCase({ ...subject, ...safeguards(way, unordered) }, `${policy}, ${way}`, options);
       rows.push({
@@ -171,7 +192,7 @@ async function withoutToken(options: Options): Promise<void> {
     };
   });
   const passed = growths.every(({ neither }) => !neither.isFlat);
-  if (options.json) printJson({ batch, unordered, rows, growth: growths, passed });
+  if (options.json) printJson({ network, batch, unordered, rows, growth: growths, passed });
   else
     printResult(
       [

@@ -4,7 +4,7 @@
 
 import type { Settings } from '../../passes/index.js';
 import type { Measurement } from '../../runtime/index.js';
-import { preResNet } from '../../fixtures/models.js';
+import { preResNet, resNetV1 } from '../../fixtures/models.js';
 import { compile } from '../../src/compiler/index.js';
 import type { Compiled } from '../../src/compiler/index.js';
 import type { Model, Node } from '../../src/ir/index.js';
@@ -24,7 +24,12 @@ export interface Safeguards {
   readonly order: ResultOrder;
 }
 
+/** preactivation: branches begin with batch norm. v1: with ReLU (and projections where the shape changes). */
+export type NetworkKind = 'preactivation' | 'v1';
+
 export interface DepthCase extends Partial<Safeguards> {
+  /** Default preactivation. */
+  readonly network?: NetworkKind;
   /** 6n + 2. */
   readonly layers: number;
   readonly target: Settings['target'];
@@ -57,13 +62,16 @@ function reverseResults({ graph }: Model): void {
   graph.reorder([...nodes.filter(isRead), ...nodes.filter((n) => !isRead(n)).reverse()]);
 }
 
-/** A pre-activation ResNet for 32×32 images, compiled. The plan's prediction holds for order `schedule` only. */
+/** A ResNet for 32×32 images, compiled. The plan's prediction holds for order `schedule` only. */
 export function compileDepth(subject: DepthCase): Compiled {
   const { layers, target, recipe, policy, batch, token = true, order = 'schedule' } = subject;
+  const isV1 = subject.network === 'v1';
   const natural = new NaturalOrder();
-  const compiled = compile(preResNet({ depth: layers }), {
-    name: `preresnet${layers}`,
-    source: `preResNet({ depth: ${layers} })`,
+  const model = isV1 ? resNetV1({ depth: layers, shortcut: 'B' }) : preResNet({ depth: layers });
+  const name = model.graph.name;
+  const compiled = compile(model, {
+    name,
+    source: name,
     recipe,
     policy,
     target,
