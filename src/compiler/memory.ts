@@ -1,10 +1,14 @@
 // Memory of a built step, as the plan reports it. In: a built step. Out: steps, buffers, peak by category.
 // Invariant: weights, optimizer state, batch and preallocated outputs are not counted: the caller holds them.
+//
+// activationBytes is the largest sum of buffers the executor has asked its arena for and not yet given back; it
+// contains what its plan holds between two tensors in one buffer (memory/executor.ts). peakBytes is how much memory
+// has been touched by the end of the step: the same and the operators' workspace, laid out in the arena.
 
 import type { CompileState } from '../../passes/index.js';
 import { ELEMENT_BYTES, isStatic } from '../ir/index.js';
 import type { Node, Value } from '../ir/index.js';
-import { profile, simulate } from '../memory/index.js';
+import { arenaUse, profile, simulate, workspaceBytes } from '../memory/index.js';
 import type { Execution, Profile } from '../memory/index.js';
 import type { BufferCategory, PlanBuffer, PlanMemory, PlanStep } from '../plan/index.js';
 
@@ -48,7 +52,8 @@ export function describeMemory(state: CompileState): StepMemory {
   const execution = simulate(graph, external);
   const category = categories(state);
   const measured = profile(execution, category);
-  const { peakBytes, activationBytes, peakNode, byCategory } = measured;
+  const { activationBytes, peakNode, byCategory } = measured;
+  const peakBytes = arenaUse(execution, workspaceBytes).residentBytes;
   const { steps, stepOf } = stretches(execution, measured);
   return {
     memory: { peakBytes, activationBytes, peakNode, byCategory },

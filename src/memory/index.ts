@@ -1,5 +1,6 @@
 // Memory of a training step: simulated execution, live bytes, peaks.
 
+export * from './arena.js';
 export * from './executor.js';
 export * from './fusion.js';
 export * from './kernels.js';

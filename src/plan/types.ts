@@ -84,11 +84,12 @@ export interface PlanBuffer {
 
 /** Predicted memory of one way of training, above the loaded model (weights, optimizer state, batch). */
 export interface PlanMemory {
-  /** Largest sum of live buffers plus the operators' own workspace. */
+  /** Memory the executor has touched by the end of a step: live buffers and the operators' own workspace, with
+   * what its arena loses between them. */
   readonly peakBytes: number;
-  /** Largest sum of live buffers that are not weights, optimizer state or batch. */
+  /** Largest sum of buffers in use at once that are not weights, optimizer state or batch. */
   readonly activationBytes: number;
-  /** Node at which the peak is reached. */
+  /** Node at which the sum of buffers and workspace is largest; what it is made of there. */
   readonly peakNode: string;
   readonly byCategory: Readonly<Partial<Record<BufferCategory, number>>>;
 }

@@ -1,0 +1,130 @@
+// What the simulation says of a whole step is what ONNX Runtime does: the same order, and after every node as many
+// bytes requested from its allocator and not yet given back. Its profiler tells both.
+
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
+import { afterAll, describe, expect, test } from 'vitest';
+import { preResNet, resNetImageNet } from '../../fixtures/models.js';
+import type { Settings } from '../../passes/index.js';
+import { DEFAULT_SETTINGS } from '../../passes/index.js';
+import { analyseModel, buildStep } from '../../src/compiler/index.js';
+import { describeMemory } from '../../src/compiler/memory.js';
+import { isStatic } from '../../src/ir/index.js';
+import type { Model, Tensor, Value } from '../../src/ir/index.js';
+import { arenaUse, profile, simulate, workspaceBytes } from '../../src/memory/index.js';
+import { encodeModel } from '../../src/onnx/index.js';
+import { constantsByName, stepFeeds } from '../../src/verify/index.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'revnetify-memory-'));
+afterAll(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+interface KernelEvent {
+  readonly name: string;
+  readonly cat: string;
+  readonly args: Readonly<Record<string, string>>;
+}
+
+interface Kernel {
+  readonly name: string;
+  readonly requested: number;
+  readonly held: number;
+}
+
+const SUFFIX = '_kernel_time';
+
+/** Runs a step once. @returns its kernels as they ran, fused ones under the name of what they replace */
+async function execute(model: Model, feeds: Iterable<[Value, Tensor]>): Promise<Kernel[]> {
+  const session = await InferenceSession.create(encodeModel(model).bytes, {
+    graphOptimizationLevel: 'all',
+    enableMemPattern: false,
+    enableProfiling: true,
+    profileFilePrefix: join(folder, 'profile'),
+    intraOpNumThreads: 1,
+  });
+  const tensors: Record<string, OrtTensor> = {};
+  for (const [value, { dims, data, dtype }] of feeds)
+    tensors[value.name] =
+      dtype === 'int64'
+        ? new OrtTensor('int64', BigInt64Array.from(data, BigInt), dims)
+        : new OrtTensor('float32', Float32Array.from(data), dims);
+  const fetches: Record<string, OrtTensor> = {};
+  for (const { name, shape } of model.graph.outputs) {
+    if (!isStatic(shape)) throw new Error(`${name} has no static shape`);
+    const size = shape.reduce((n, d) => n * d, 1);
+    fetches[name] = new OrtTensor('float32', new Float32Array(size), shape);
+  }
+  await session.run(tensors, fetches);
+  session.endProfiling();
+  await session.release();
+  const file = readdirSync(folder).find((name) => name.startsWith('profile')) ?? '';
+  const path = join(folder, file);
+  const events = JSON.parse(readFileSync(path, 'utf8')) as KernelEvent[];
+  rmSync(path);
+  return events
+    .filter(({ cat, name }) => cat === 'Node' && name.endsWith(SUFFIX))
+    .map(({ name, args }) => ({
+      name: name.slice(0, -SUFFIX.length).replace('/MatmulTransposeFusion/', ''),
+      requested: Number(args['mem_bytes_requested_in_use']),
+      held: Number(args['mem_arena_held']),
+    }));
+}
+
+const NETWORKS: readonly [string, () => Model, Partial<Settings>][] = [
+  [
+    'pre-activation 20, reversed',
+    () => preResNet({ depth: 20, seed: 1 }),
+    { batch: 16, policy: 'reverse' },
+  ],
+  [
+    'pre-activation 20, stored',
+    () => preResNet({ depth: 20, seed: 1 }),
+    { batch: 16, recipe: 'none', policy: 'store' },
+  ],
+  [
+    'bottlenecks with two transitions, reversed',
+    () => resNetImageNet({ layers: [3, 3], block: 'bottleneck', width: 16, image: 64, seed: 3 }),
+    { batch: 8, policy: 'reverse' },
+  ],
+];
+
+describe.each(NETWORKS)('%s', (_, make, more) => {
+  test('order, bytes after every node, peak, arena', async () => {
+    const settings = { ...DEFAULT_SETTINGS, ...more };
+    const model = make();
+    const { chains } = analyseModel(model, settings);
+    const { state } = buildStep(model, chains, settings);
+    const { graph } = state.model;
+    const { memory } = describeMemory(state);
+    const run = simulate(graph, new Set([...graph.inputs, ...graph.constants, ...graph.outputs]));
+    const { live } = profile(run, () => 'activation');
+    const kernels = await execute(state.model, stepFeeds(state, constantsByName(model), 3));
+
+    // Nodes that ONNX Runtime merged or folded away are in the simulation only.
+    const position = new Map(run.order.map((node, index) => [node.name, index]));
+    const seen = kernels.filter(({ name }) => position.has(name));
+    expect(seen.length).toBeGreaterThan(0.85 * run.order.length);
+    const positions = seen.map(({ name }) => position.get(name) ?? 0);
+    expect(positions).toEqual([...positions].sort((a, b) => a - b));
+
+    const peak = Math.max(...kernels.map((k) => k.requested));
+    expect(Math.abs(memory.activationBytes / peak - 1)).toBeLessThan(0.03);
+    // The layout of the stem's pooling is changed for its kernel, which takes a copy that is not simulated.
+    const inStem = (name: string): boolean => name.includes('/stem/');
+    const worst = seen
+      .filter(({ name }) => !inStem(name))
+      .reduce((most, { name, requested }) => {
+        const simulated = live[position.get(name) ?? 0] ?? 0;
+        return Math.max(most, Math.abs(simulated - requested));
+      }, 0);
+    expect(worst / peak).toBeLessThan(0.05);
+
+    const { heldBytes, residentBytes } = arenaUse(run, workspaceBytes);
+    expect(memory.peakBytes).toBe(residentBytes);
+    expect(residentBytes).toBeGreaterThanOrEqual(memory.activationBytes);
+    expect(Math.max(...kernels.map((k) => k.held)) / heldBytes).toBeCloseTo(1, 1);
+  }, 120_000);
+});
