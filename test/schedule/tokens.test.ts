@@ -33,10 +33,10 @@ describe.each(CASES)('$name on $target', ({ coupled, target }) => {
       const fromToken = node.inputs.findIndex((v) => v && (tokens.has(v) || zeros.has(v)));
       if (fromToken < 0 || node.phase !== 'recompute') continue;
       // A view of what the unit itself computed waits anyway.
-      const isInner = node.inputs.some(
-        (v, i) =>
-          i !== fromToken && v?.producer?.unit === node.unit && v.producer.phase !== 'forward',
-      );
+      const isInner = node.inputs.some((v, i) => {
+        const maker = i === fromToken ? undefined : v?.producer;
+        return maker !== undefined && maker.unit === node.unit && maker.phase !== 'forward';
+      });
       if (node.op === 'Cast' || node.op === 'Expand') zeros.add(node.output());
       else if (!isInner) carriers.push(node);
     }
