@@ -12,7 +12,7 @@ import { definePass } from './state.js';
 const ONNX_FLOAT = 1;
 
 /** The output that holds one score per class, without a final Softmax. */
-export function findLogits(graph: Graph): Value {
+function findLogits(graph: Graph): Value {
   for (const output of graph.outputs) {
     const { type } = output;
     if (type?.dtype !== 'float32' || !isStatic(type.shape) || type.shape.length < 2) continue;

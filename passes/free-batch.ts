@@ -7,7 +7,7 @@ import { InlineData, Tensor } from '../src/ir/index.js';
 import type { Graph, Value } from '../src/ir/index.js';
 import { definePass } from './state.js';
 
-export const BATCH = 'N';
+const BATCH = 'N';
 
 /** The inputs that carry a batch: those that are not weights and have at least one dimension. */
 export const dataInputs = (graph: Graph): Value[] => graph.inputs.filter((v) => !v.constant);

@@ -8,6 +8,7 @@
  * own to see what they cost. Only this folder loads onnxruntime-node, and only when a step is opened.
  */
 
+export { MALLOC_ENVIRONMENT, needsMallocEnvironment } from './allocator.js';
 export { cpuBackend } from './backend.js';
 export type { Backend, StepDescription, StepInputs, StepOutputs, StepRunner } from './backend.js';
 export * from './data/index.js';

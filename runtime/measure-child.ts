@@ -1,6 +1,7 @@
 // The measuring process (see measure.ts). In: one message with the job. Out: one message with the answer.
 // Invariant: between the base and the last step nothing is loaded or allocated that a training would not need.
 
+import { prefersArena } from './allocator.js';
 import { cpus, platform, release } from 'node:os';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DiagnosticError } from '../src/diagnostics/index.js';
@@ -28,7 +29,8 @@ async function measureHere(job: MeasureJob): Promise<Measurement> {
   const images = new Float32Array(wanted.batch * wanted.channels * wanted.height * wanted.width);
   const labels = new BigInt64Array(wanted.batch);
   loader.next({ images, labels });
-  const { arena, inPlace } = job;
+  const { inPlace } = job;
+  const arena = job.arena ?? prefersArena(plan);
   const step = await TrainingStep.open(job.dir, plan, { threads, arena, inPlace });
   const { env } = await loadRuntime();
   const settings = { learningRate: job.lr, momentum: MOMENTUM, weightDecay: WEIGHT_DECAY };
@@ -91,11 +93,15 @@ async function answer(job: MeasureJob): Promise<MeasureAnswer> {
         kind: 'diagnostic',
         code: error.code,
         where: error.where,
-        message: error.message,
+        why: error.why,
+        hint: error.hint,
       };
     return { kind: 'failed', message: messageOf(error) };
   }
 }
+
+// A child whose parent has gone measures for nobody.
+process.once('disconnect', () => process.exit());
 
 process.once('message', (job) => {
   void answer(job as MeasureJob).then((reply) => {

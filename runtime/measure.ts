@@ -6,9 +6,8 @@
 //   activationBytes = peakBytes: everything above the loaded model counts as activation, that is, also weight
 //   gradients, workspace of operators, what the allocator holds and does not use, and copies of outputs, where the
 //   binding makes any (outputCopyBytes).
-// A training runs with the same settings: arena on, outputs not copied (end-marker.ts). Of resnet50, batch 16, 224²,
-// where a step asks for 470 MB: about 615 MB so, 792 MB with copies, 470 MB with `arena: false` (and 10 to 50 % more processor
-// time; this child then sets what glibc's allocator needs for it, a training process must be started that way).
+// A training runs with the same settings: the allocator its size asks for (allocator.ts), outputs not copied
+// (end-marker.ts).
 // On Linux the kernel's own mark is read (VmHWM, reset through /proc/self/clear_refs), elsewhere a second thread
 // samples the resident size every millisecond. Invariant: the calling process does not influence the figures.
 
@@ -17,6 +16,7 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { DiagnosticError } from '../src/diagnostics/index.js';
 import type { DiagnosticCode } from '../src/diagnostics/index.js';
+import { MALLOC_ENVIRONMENT } from './allocator.js';
 import type { PlanMeasurement } from '../src/plan/index.js';
 
 export interface MeasureOptions {
@@ -26,7 +26,7 @@ export interface MeasureOptions {
   readonly seed?: number;
   /** Default: the number of cores. */
   readonly threads?: number;
-  /** ONNX Runtime's own allocator, which keeps what it once took. Default true, as in training. */
+  /** ONNX Runtime's own allocator. Default by size, as in training. */
   readonly arena?: boolean;
   /** Default true. */
   readonly inPlace?: boolean;
@@ -56,9 +56,10 @@ export interface Measurement {
 }
 
 /** What the child is asked to do. */
-export interface MeasureJob extends Required<Omit<MeasureOptions, 'threads'>> {
+export interface MeasureJob extends Required<Omit<MeasureOptions, 'threads' | 'arena'>> {
   readonly dir: string;
   readonly threads?: number;
+  readonly arena?: boolean;
 }
 
 /** What it answers. */
@@ -68,7 +69,8 @@ export type MeasureAnswer =
       readonly kind: 'diagnostic';
       readonly code: DiagnosticCode;
       readonly where: string;
-      readonly message: string;
+      readonly why: string;
+      readonly hint: string;
     }
   | { readonly kind: 'failed'; readonly message: string };
 
@@ -84,24 +86,16 @@ export async function measure(dir: string, options: MeasureOptions = {}): Promis
     dir,
     steps,
     seed: options.seed ?? 0,
-    arena: options.arena ?? true,
     inPlace: options.inPlace ?? true,
     lr: options.lr ?? 0.01,
     variant: options.variant ?? 'plan',
     ...(options.threads === undefined ? {} : { threads: options.threads }),
+    ...(options.arena === undefined ? {} : { arena: options.arena }),
   };
   const answer = await ask(job);
   if (answer.kind === 'done') return answer.result;
   if (answer.kind === 'failed') throw new Error(answer.message);
-  throw new RelayedDiagnostic(answer.code, answer.where, answer.message);
-}
-
-/** A diagnostic of the child: its message is already complete. */
-class RelayedDiagnostic extends DiagnosticError {
-  constructor(code: DiagnosticCode, where: string, message: string) {
-    super(code, where, '');
-    this.message = message;
-  }
+  throw new DiagnosticError(answer.code, answer.where, answer.why, answer.hint);
 }
 
 /**
@@ -121,7 +115,7 @@ function ask(job: MeasureJob): Promise<MeasureAnswer> {
     const child = fork(childProgram(), [], {
       execArgv: ['--expose-gc'],
       // Freed memory goes back at once instead of being kept for later: the base would hold it otherwise.
-      env: { ...process.env, MALLOC_MMAP_THRESHOLD_: '131072', MALLOC_TRIM_THRESHOLD_: '131072' },
+      env: { ...process.env, ...MALLOC_ENVIRONMENT },
     });
     let answer: MeasureAnswer | undefined;
     child.once('message', (message) => {

@@ -31,7 +31,7 @@ export interface TrainOptions {
   readonly evaluate?: boolean;
   /** Default true; false keeps old and new weights apart, and takes more memory. */
   readonly inPlace?: boolean;
-  /** As SessionOptions.arena: false trades time for memory. Default true. */
+  /** ONNX Runtime's own allocator; false trades time for memory. Default by the size of the step. */
   readonly arena?: boolean;
   /** A file for one line of JSON per step. */
   readonly log?: string;

@@ -1,8 +1,5 @@
 // onnxruntime-node, loaded when it is first needed. In: a model file and a few options. Out: sessions set up the
-// way a training step wants them. The arena stays on although it holds about 30 % more than a step asks of it: without
-// it a step takes 10 to 50 % more processor time (every tensor is fresh memory, to be zeroed page by
-// page), and on glibc its peak is three times as high unless MALLOC_MMAP_THRESHOLD_ is set when the process starts,
-// because freed tensors then leave holes in the heap. Invariant: nobody else imports onnxruntime-node, so every other command of the
+// way a training step wants them. Invariant: nobody else imports onnxruntime-node, so every other command of the
 // tool works on a machine that does not have it.
 
 import { readFileSync } from 'node:fs';
@@ -18,8 +15,8 @@ export interface SessionOptions {
   /** Threads inside one operator; default: the number of cores. */
   readonly threads?: number;
   /**
-   * ONNX Runtime's own allocator, which keeps what it once took. Default true: faster. Without it a step takes no more
-   * than it needs, on Linux with glibc only in a process started with MALLOC_MMAP_THRESHOLD_=131072.
+   * ONNX Runtime's own allocator, which keeps what it once took. Default true. Training steps choose by size: see
+   * allocator.ts.
    */
   readonly arena?: boolean;
   /** Further session settings, by section: `{ intra_op: { allow_spinning: '0' } }`. */

@@ -2,6 +2,7 @@
 // what there is to say about it. Invariant: folder, data, settings and machine determine every loss, bit for bit;
 // an interrupted training still writes its model.
 
+import { prefersArena } from './allocator.js';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Plan } from '../src/plan/index.js';
 import { BatchLoader, loadDataset, measureNormalisation } from './data/index.js';
@@ -50,8 +51,8 @@ export interface TrainResult {
   readonly imagesPerSecond: number;
   /** The most this process has had resident. */
   readonly peakBytes: number;
-  /** The trained inference model. */
-  readonly model: string;
+  /** The trained inference model; absent when not one step was done. */
+  readonly model?: string;
   /** Whether the signal ended the training; there is no evaluation then. */
   readonly interrupted: boolean;
   readonly evaluation?: Evaluation;
@@ -79,11 +80,11 @@ export async function train(
     const session = options.threads === undefined ? {} : { threads: options.threads };
     const step = await TrainingStep.open(dir, plan, {
       ...session,
-      arena: options.arena ?? true,
+      arena: options.arena ?? prefersArena(plan),
       inPlace: options.inPlace ?? true,
     });
     let ran: Ran;
-    let model: string;
+    let model: string | undefined;
     try {
       const loader = new BatchLoader(data, {
         batch: wanted.batch,
@@ -94,12 +95,18 @@ export async function train(
       ran = await runSteps(step, loader, settings, hooks, log);
       await step.download();
       const values = new Map([...step.weights(), ...step.statistics()]);
-      model = writeTrained(dir, plan, values, { steps: ran.losses.length, normalise });
+      // Interrupted before the first step there is nothing new to write, perhaps an earlier result to keep.
+      model =
+        ran.losses.length > 0
+          ? writeTrained(dir, plan, values, { steps: ran.losses.length, normalise })
+          : undefined;
     } finally {
       await step.dispose();
     }
     const evaluation =
-      test && !ran.interrupted ? await evaluate(model, plan, test, normalise, session) : undefined;
+      test && model !== undefined && !ran.interrupted
+        ? await evaluate(model, plan, test, normalise, session)
+        : undefined;
     if (evaluation) log?.write({ evaluation });
     const images = ran.losses.length * wanted.batch;
     return {
@@ -107,7 +114,7 @@ export async function train(
       steps: ran.losses.length,
       imagesPerSecond: ran.seconds > 0 ? images / ran.seconds : 0,
       peakBytes: lifetimePeakBytes(),
-      model,
+      ...(model === undefined ? {} : { model }),
       ...(evaluation ? { evaluation } : {}),
     };
   } finally {

@@ -11,7 +11,7 @@ export function bad(where: string, why: string, hint?: string): DiagnosticError 
   return new DiagnosticError('data/invalid', where, why, hint);
 }
 
-export function reasonOf(error: unknown): string {
+function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 

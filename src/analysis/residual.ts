@@ -7,7 +7,7 @@ import type { Graph, Node, Shape, Value } from '../ir/index.js';
 import { Dominance } from './dominance.js';
 import { regionBetween } from './region.js';
 
-export type BlockKind = 'identity' | 'projection';
+type BlockKind = 'identity' | 'projection';
 
 export interface ResidualBlock {
   /** Readable and unique: "layer2.1", from the names of the exporter where there are any. */

@@ -6,7 +6,7 @@ import type { Graph, Value } from '../ir/index.js';
 import { inferNode } from '../ops/index.js';
 import type { Contents } from '../ops/index.js';
 
-export interface TypingProblem {
+interface TypingProblem {
   readonly node: string;
   readonly error: DiagnosticError;
 }

@@ -1,7 +1,15 @@
 // revnetify train DIR: run the training step of a folder on data, or measure it.
 
+import { spawn } from 'node:child_process';
 import type { Command } from 'commander';
-import { measure, parseSchedule, readPlan, train } from '../../runtime/index.js';
+import {
+  MALLOC_ENVIRONMENT,
+  measure,
+  needsMallocEnvironment,
+  parseSchedule,
+  readPlan,
+  train,
+} from '../../runtime/index.js';
 import type { Progress, TrainOptions, TrainResult } from '../../runtime/index.js';
 import { loadCoupled } from '../compiler/index.js';
 import { DiagnosticError, EXIT } from '../diagnostics/index.js';
@@ -154,6 +162,10 @@ async function trainCommand(dir: string, options: Options): Promise<void> {
       'pass --data FOLDER, or --measure to only measure a few steps',
     );
   checkFolder(dir);
+  if (needsMallocEnvironment(readPlan(dir).plan)) {
+    process.exitCode = await startAgain();
+    return;
+  }
   const abort = new AbortController();
   const stop = (): void => {
     remark('interrupted: finishing the step and writing the model', out);
@@ -172,10 +184,30 @@ async function trainCommand(dir: string, options: Options): Promise<void> {
   if (result.interrupted) process.exitCode = EXIT.interrupted;
 }
 
+/** Runs this very command in a process whose allocator is set up for large steps. Resolves to its exit code. */
+function startAgain(): Promise<number> {
+  const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+    stdio: 'inherit',
+    env: { ...process.env, ...MALLOC_ENVIRONMENT },
+  });
+  // Ctrl-C reaches the child by itself; this process only has to outlive it.
+  const wait = (): void => undefined;
+  process.on('SIGINT', wait);
+  process.once('SIGTERM', () => child.kill('SIGTERM'));
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', (code, signal) => {
+      process.off('SIGINT', wait);
+      resolve(code ?? (signal === 'SIGINT' ? EXIT.interrupted : EXIT.internal));
+    });
+  });
+}
+
 function describeTraining(r: TrainResult): string {
   const lines = [
     `trained ${r.steps} steps in ${r.seconds.toFixed(1)} s (${r.imagesPerSecond.toFixed(0)} images/s), last loss ${r.losses.at(-1)?.toFixed(4) ?? '–'}`,
   ];
   if (r.evaluation) lines.push(`test accuracy ${formatPercent(r.evaluation.accuracy)}`);
-  return [...lines, `wrote ${r.model}`].join('\n');
+  if (r.model !== undefined) lines.push(`wrote ${r.model}`);
+  return lines.join('\n');
 }

@@ -28,7 +28,7 @@ const quote = (name: string): string => (BARE.test(name) ? name : JSON.stringify
 const list = (items: readonly string[]): string => items.join(', ');
 
 /** "float[N,64]"; a scalar is "float", an unknown rank "float[]", an unknown type "?". */
-export function printType(type: TensorType | undefined): string {
+function printType(type: TensorType | undefined): string {
   if (!type) return '?';
   const word = typeWord(type.dtype);
   if (!type.shape) return `${word}[]`;
@@ -72,7 +72,7 @@ function declarations(graph: Graph, options: PrintOptions): string[] {
   return lines;
 }
 
-export function printNode(node: Node, options: PrintOptions = {}): string {
+function printNode(node: Node, options: PrintOptions = {}): string {
   const outputs = list(node.outputs.map((v) => quote(v?.name ?? '')));
   const attributes = [...node.attributes.entries()].map(
     ([name, attribute]) =>

@@ -96,7 +96,7 @@ const transposed: ConvForm = {
 export const INPUT_FORMS: readonly ConvForm[] = [flipped, transposed];
 
 /** Geometry of a ConvGradInput or ConvGradWeight node. */
-export function nodeGeometry(ctx: LowerContext): ConvGeometry {
+function nodeGeometry(ctx: LowerContext): ConvGeometry {
   return ctx.node.op === 'ConvGradInput'
     ? gradGeometry(ctx.attributes, ctx.outputShape(), ctx.shape(0), ctx.shape(1))
     : gradGeometry(ctx.attributes, ctx.shape(0), ctx.outputShape(), ctx.shape(1));

@@ -7,7 +7,7 @@ import type { Execution } from './executor.js';
 import { isView } from './kernels.js';
 import { workspaceBytes } from './workspace.js';
 
-export interface Profile extends PlanMemory {
+export interface Profile extends Omit<PlanMemory, 'allocator'> {
   /** Live bytes (workspace included) while each node of the order runs. */
   readonly live: Float64Array;
 }

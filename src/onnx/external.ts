@@ -37,7 +37,7 @@ export function parseLocation(
 }
 
 /** Why a location may not be used, going by its text alone. */
-export function unsafeLocation(location: string): string | undefined {
+function unsafeLocation(location: string): string | undefined {
   if (location.includes('\0')) return 'the location holds a null character';
   if (/^([\\/]|[A-Za-z]:)/.test(location)) return `the location "${location}" is an absolute path`;
   if (location.split(/[\\/]/).includes('..'))

@@ -5,4 +5,3 @@ export { atomicWrite } from './files.js';
 export { decodeModel, readModel, readTensor } from './read.js';
 export { TensorData } from './tensor-data.js';
 export { encodeModel, writeModel, writeTensor } from './write.js';
-export type { EncodeOptions, ExternalMode } from './write.js';

@@ -97,7 +97,7 @@ function replaceFields(span: Span, replace: (field: Field) => Output | undefined
   return out;
 }
 
-export function rewriteGraph(span: Span, how: Rewriting): Output {
+function rewriteGraph(span: Span, how: Rewriting): Output {
   // A name that the graph defines itself hides the outer one.
   const own = definedIn(scan(span));
   const rename = new Map([...how.rename].filter(([from]) => !own.has(from)));

@@ -30,7 +30,7 @@ export interface Field extends Span {
 }
 
 /** Messages may nest this deep, as in protobuf's own implementations. */
-export const MAX_DEPTH = 100;
+const MAX_DEPTH = 100;
 
 export class MemorySource implements ByteSource {
   constructor(

@@ -23,7 +23,7 @@ const MAX_MESSAGE = 2 ** 31 - 1;
  * Where weights go. auto: where they are, or into a data file if the model would exceed 2 GiB; never: into the
  * model file; always: those of 1 KiB and more into a data file.
  */
-export type ExternalMode = 'auto' | 'never' | 'always';
+type ExternalMode = 'auto' | 'never' | 'always';
 
 export interface EncodeOptions {
   readonly external?: ExternalMode;

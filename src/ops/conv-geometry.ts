@@ -161,7 +161,7 @@ export function resolveConvTranspose(
 }
 
 /** The element pairs of one kernel tap: (output offset, input offset, length) triples. */
-export type TapRuns = Int32Array;
+type TapRuns = Int32Array;
 
 /** What the loops of all four operators walk over: per tap the runs along the last axis. */
 export interface Runs {

@@ -38,7 +38,7 @@ export interface InferContext {
 }
 
 /** Operands and attributes for the reference interpreter. All arithmetic is in float64. */
-export interface EvaluateContext {
+interface EvaluateContext {
   readonly attributes: Attributes;
   readonly inputs: readonly (Tensor | undefined)[];
   readonly outputCount: number;

@@ -11,7 +11,7 @@ export const scalarLike = (b: Builder, value: Value, number: number): Value =>
   b.constant(Tensor.scalar(number, value.type?.dtype ?? 'float32'));
 
 /** The shape of a value as an operand: a constant where it is known, else a Shape node. */
-export function shapeOperand(b: Builder, value: Value): Value {
+function shapeOperand(b: Builder, value: Value): Value {
   return isStatic(value.shape) ? b.ints(...value.shape) : b.op('Shape', [value]);
 }
 

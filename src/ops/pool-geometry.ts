@@ -98,7 +98,7 @@ export function windowsOf(g: PoolGeometry): Int32Array[] {
 }
 
 /** What the windows along one axis divide by: their elements, with or without the padding among them. */
-export function axisCounts(g: PoolGeometry, axis: number, countPadding: boolean): number[] {
+function axisCounts(g: PoolGeometry, axis: number, countPadding: boolean): number[] {
   const [extent, begin, end] = [at(g.input, axis), at(g.begin, axis), at(g.end, axis)];
   return Array.from({ length: at(g.output, axis) }, (_, o) => {
     let count = 0;

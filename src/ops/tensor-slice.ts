@@ -24,7 +24,7 @@ export interface SliceRange {
 const isOpen = (end: number): boolean => end === 2 ** 31 - 1 || end >= 2 ** 63;
 
 /** The elements start:end:step of an axis, as ONNX clamps them. */
-export function sliceRange(start: number, end: number, step: number, extent: number): SliceRange {
+function sliceRange(start: number, end: number, step: number, extent: number): SliceRange {
   const clamp = (x: number, low: number, high: number): number =>
     Math.min(Math.max(x < 0 ? x + extent : x, low), high);
   const [first, last] =
@@ -35,7 +35,7 @@ export function sliceRange(start: number, end: number, step: number, extent: num
 }
 
 /** Ranges of every axis of a slice. */
-export function sliceRanges(
+function sliceRanges(
   dims: readonly number[],
   starts: readonly number[],
   ends: readonly number[],

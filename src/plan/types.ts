@@ -84,9 +84,12 @@ export interface PlanBuffer {
 
 /** Predicted memory of one way of training, above the loaded model (weights, optimizer state, batch). */
 export interface PlanMemory {
-  /** Memory the executor has touched by the end of a step: live buffers and the operators' own workspace, with
-   * what its arena loses between them. */
+  /** Memory the executor has resident at its highest: live buffers and the operators' own workspace, with what
+   * the arena, where it is used, loses between them. */
   readonly peakBytes: number;
+  /** What tensors are allocated with: the executor's arena (faster), or, where that would hold much more than is
+   * live, the system's allocator. A runtime follows it. */
+  readonly allocator: 'arena' | 'system';
   /** Largest sum of buffers in use at once that are not weights, optimizer state or batch. */
   readonly activationBytes: number;
   /** Node at which the sum of buffers and workspace is largest; what it is made of there. */

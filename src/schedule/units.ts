@@ -7,7 +7,7 @@ import { regionBetween } from '../analysis/index.js';
 import type { Graph, Node } from '../ir/index.js';
 import type { CoupledChain, HalfCoupling } from '../reversible/index.js';
 
-export type UnitKind = 'stem' | 'coupling' | 'block' | 'transition' | 'plain' | 'head';
+type UnitKind = 'stem' | 'coupling' | 'block' | 'transition' | 'plain' | 'head';
 
 export interface Unit {
   /** Unique, a path segment in node names: "stem", "layer1.2", "head". */

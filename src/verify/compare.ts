@@ -16,7 +16,7 @@ export interface GradientDistance {
 }
 
 /** Below this share of the whole gradient's norm a tensor is compared absolutely. */
-export const TENSOR_FLOOR = 1e-6;
+const TENSOR_FLOOR = 1e-6;
 
 const norm = (x: ArrayLike<number>): number => {
   let sum = 0;
@@ -49,7 +49,11 @@ export function compareGradients(x: Tensors, y: Tensors, floor = TENSOR_FLOOR): 
     name,
     error: distance(x.get(name) ?? [], b) / Math.max(norm(b), floor * whole),
   }));
-  errors.sort((p, q) => p.error - q.error);
+  // NaN sorts last, as the worst there is.
+  const rank = (e: number): number => (Number.isNaN(e) ? Infinity : e);
+  errors.sort((p, q) =>
+    rank(p.error) < rank(q.error) ? -1 : Number(rank(p.error) > rank(q.error)),
+  );
   const cosine = dot / Math.sqrt(xx * yy);
   const worst = errors.at(-1);
   return {

@@ -23,10 +23,7 @@ type Feeds = ReadonlyMap<Value, Tensor>;
 
 const run = (probe: Probe, feeds: Feeds): Map<Value, Tensor> => interpret(probe.model.graph, feeds);
 
-export function gradientsOf(
-  probe: Probe,
-  results: ReadonlyMap<Value, Tensor>,
-): Map<string, Float64Array> {
+function gradientsOf(probe: Probe, results: ReadonlyMap<Value, Tensor>): Map<string, Float64Array> {
   const gradients = new Map<string, Float64Array>();
   for (const [name, value] of probe.gradients)
     gradients.set(name, results.get(value)?.data ?? new Float64Array());

@@ -58,7 +58,7 @@ const FLOAT64_FLOPS = 6e7;
 const LARGE_IMAGE = 100_000;
 
 /** A batch small enough to store everything, large enough for batch statistics. */
-export function verifyBatch(image: readonly number[]): number {
+function verifyBatch(image: readonly number[]): number {
   return image.reduce((n, d) => n * d, 1) >= LARGE_IMAGE ? 4 : 8;
 }
 

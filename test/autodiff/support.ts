@@ -19,7 +19,7 @@ import {
 } from '../../src/verify/index.js';
 import type { GradientDistance } from '../../src/verify/index.js';
 
-export const CLASSES = 3;
+const CLASSES = 3;
 
 /** Name → a fresh narrow network of each family. Batch norm parameters are drawn, so that mixing two up shows. */
 export const NETWORKS: Readonly<Record<string, () => Model>> = {
@@ -40,7 +40,7 @@ export const NETWORKS: Readonly<Record<string, () => Model>> = {
     }),
 };
 
-export const BATCH = 3;
+const BATCH = 3;
 
 export interface Coupled {
   readonly rev: Model;
@@ -125,7 +125,7 @@ export function evaluate(
 }
 
 /** Loss alone, at given operands. */
-export function lossAt({ state }: Evaluation, feeds: ReadonlyMap<Value, Tensor>): number {
+function lossAt({ state }: Evaluation, feeds: ReadonlyMap<Value, Tensor>): number {
   const loss = state.loss?.loss;
   if (!loss) throw new Error('a step without a loss');
   const nodes = [...state.model.graph.nodes].filter((n) => n.phase === 'forward');
@@ -133,7 +133,7 @@ export function lossAt({ state }: Evaluation, feeds: ReadonlyMap<Value, Tensor>)
 }
 
 /** Relative gap between the derivative by the gradient and by central differences, along random directions. */
-export function finiteDifferenceGap(at: Evaluation, seed: number, directions = 3): number {
+function finiteDifferenceGap(at: Evaluation, seed: number, directions = 3): number {
   const random = new Random(seed);
   const norm = Math.sqrt(
     [...at.gradients.values()].flatMap((g) => [...g]).reduce((s, x) => s + x * x, 0),
@@ -169,7 +169,7 @@ export function finiteDifferenceGap(at: Evaluation, seed: number, directions = 3
 }
 
 /** Largest relative gap between the new running statistics and those its definition gives for the batch. */
-export function statisticsGap(at: Evaluation): number {
+function statisticsGap(at: Evaluation): number {
   const { statistics, model } = at.state;
   const batch = interpret(
     {

@@ -90,9 +90,7 @@ describe('external data', () => {
 
   test('that is missing is told early by the check, else on load', () => {
     const model = openSample('w.bin');
-    expect(() => checkWeights(model)).toThrow(
-      /^model\/external-data[^]*W: [^]*w\.bin" is missing/,
-    );
+    expect(() => checkWeights(model)).toThrow(/^model\/external-data[^]*W: [^]*w\.bin" is missing/);
     expect(() => weight(model).load()).toThrow(/^model\/external-data/);
     expect(() => weight(model).bytes()).toThrow(/^model\/external-data/);
     expect(encodeModel(model).bytes).toEqual(externalSample('w.bin'));

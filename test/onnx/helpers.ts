@@ -37,7 +37,7 @@ export const FUTURE = join(
   join(varint(4005 * 8 + 3), varintField(1, 5), varint(4005 * 8 + 4)),
 );
 
-export const floatType = (...dims: (number | string)[]): onnx.ITypeProto => ({
+const floatType = (...dims: (number | string)[]): onnx.ITypeProto => ({
   tensorType: {
     elemType: 1,
     shape: { dim: dims.map((d) => (typeof d === 'number' ? { dimValue: d } : { dimParam: d })) },

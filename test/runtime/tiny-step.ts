@@ -13,7 +13,7 @@ import type { Plan, PlanInput } from '../../src/plan/index.js';
 export const BATCH = 8;
 const CHANNELS = 2;
 const SIDE = 3;
-export const FEATURES = CHANNELS * SIDE * SIDE;
+const FEATURES = CHANNELS * SIDE * SIDE;
 export const CLASSES = 3;
 const KEPT = 0.9;
 const FLOAT = 1;
@@ -178,7 +178,13 @@ function state(name: string, shape: readonly number[]): PlanInput[] {
 }
 
 function planOf(name: string, inputs: readonly PlanInput[]): Plan {
-  const memory = { peakBytes: 0, activationBytes: 0, peakNode: '', byCategory: {} };
+  const memory = {
+    peakBytes: 0,
+    allocator: 'arena' as const,
+    activationBytes: 0,
+    peakNode: '',
+    byCategory: {},
+  };
   return {
     schemaVersion: PLAN_SCHEMA_VERSION,
     model: {

@@ -7,9 +7,12 @@ import { evaluateModel } from '../../runtime/evaluate.js';
 import { chooseAugment } from '../../runtime/options.js';
 import { createSession, loadRuntime } from '../../runtime/session.js';
 import { train } from '../../runtime/train.js';
-import type { Progress } from '../../runtime/train.js';
+import type { Progress, TrainResult } from '../../runtime/train.js';
 import { readModel } from '../../src/onnx/index.js';
 import { BATCH, CLASSES, batchOf, initialWeights, writeTinyStep } from './tiny-step.js';
+
+/** The file a training that did at least one step has written. */
+const modelOf = ({ model }: TrainResult): string => model ?? '';
 
 let dir: string;
 beforeAll(() => {
@@ -45,7 +48,9 @@ describe('train', () => {
 
   test('the trained model runs at any batch size and differs from rev.onnx', async () => {
     const before = readFileSync(join(dir, 'tiny.rev.onnx'));
-    const { model, evaluation, steps, interrupted } = await train(dir, OPTIONS);
+    const result = await train(dir, OPTIONS);
+    const { evaluation, steps, interrupted } = result;
+    const model = modelOf(result);
     expect(model).toBe(join(dir, TRAINED));
     expect(steps).toBe(25);
     expect(interrupted).toBe(false);
@@ -129,7 +134,7 @@ describe('train', () => {
     });
     expect(result).toMatchObject({ steps: 4, interrupted: true });
     expect(result.evaluation).toBeUndefined();
-    expect(readModel(result.model).metadata.get('revnetify.trained')).toBe('4 steps');
+    expect(readModel(modelOf(result)).metadata.get('revnetify.trained')).toBe('4 steps');
   });
 
   test('an abort from outside is seen between steps', async () => {
@@ -139,7 +144,7 @@ describe('train', () => {
     const result = await train(dir, options, { signal: controller.signal });
     clearTimeout(timer);
     expect(result.interrupted).toBe(true);
-    expect(existsSync(result.model)).toBe(true);
+    expect(existsSync(modelOf(result))).toBe(true);
   });
 
   test('a training that diverges leaves the last model alone', async () => {
