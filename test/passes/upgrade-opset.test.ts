@@ -647,17 +647,22 @@ describe('refuses', () => {
       { opset: 19, op: 'AveragePool', inputs: [image], attributes: { dilations: ints([2, 2]) } },
       'dilations',
     ],
-    [
-      'graphs inside nodes',
-      { opset: 11, op: 'If', inputs: [Tensor.scalar(1, 'bool')] },
-      'graphs inside',
-    ],
   ];
 
   test.each(refused)('%s', (label, c, why) => {
     const { model } = build({ ...c, label });
     expect(() => upgrade(model)).toThrow('model/opset');
     expect(() => upgrade(build({ ...c, label }).model)).toThrow(why);
+  });
+
+  test('control flow, as an operator that is not supported at any opset', () => {
+    const { model } = build({
+      label: 'If',
+      opset: 11,
+      op: 'If',
+      inputs: [Tensor.scalar(1, 'bool')],
+    });
+    expect(() => upgrade(model)).toThrow('op/unsupported');
   });
 });
 
