@@ -1,6 +1,6 @@
 // revnetify MODEL: model → rev, train, plan. Thin: options in, compiler and verifier called, result printed.
 
-import { resolve } from 'node:path';
+import { dirname, relative, resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Recipe } from '../../passes/index.js';
 import { checkOutput, compile, modelName, writeFolder } from '../compiler/index.js';
@@ -164,6 +164,12 @@ function summary(
   };
 }
 
+/** A path as short as it can be said from here. */
+function shown(path: string): string {
+  const near = relative(process.cwd(), path);
+  return near !== '' && !near.startsWith('..') ? near : path;
+}
+
 function describe(
   compiled: Compiled,
   outputs: Outputs,
@@ -187,12 +193,17 @@ function describe(
     `parameters  ${formatCount(plan.model.parameters.before)} → ${formatCount(plan.model.parameters.after)}`,
   ];
   if (verified) lines.push('', describeVerification(verified));
-  lines.push('', `wrote ${outputs.rev}`, `      ${outputs.train}`, `      ${outputs.plan}`);
+  lines.push(
+    '',
+    `wrote ${shown(outputs.rev)}`,
+    `      ${shown(outputs.train)}`,
+    `      ${shown(outputs.plan)}`,
+  );
   if (!out.quiet && plan.chains.length > 0)
     lines.push(
       '',
       'The coupled network is a different function from the original and has to be trained:',
-      `  revnetify train ${plan.model.name === '' ? 'DIR' : outputs.plan.slice(0, outputs.plan.lastIndexOf('/'))} --data PATH`,
+      `  revnetify train ${shown(dirname(outputs.plan))} --data PATH`,
     );
   return lines.join('\n');
 }
