@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { afterAll, describe, expect, test } from 'vitest';
-import { preResNet, resNetImageNet } from '../../fixtures/models.js';
+import { preResNet, resNetImageNet, resNetV1 } from '../../fixtures/models.js';
 import type { Settings } from '../../passes/index.js';
 import { DEFAULT_SETTINGS } from '../../passes/index.js';
 import { analyseModel, buildStep } from '../../src/compiler/index.js';
@@ -126,5 +126,30 @@ describe.each(NETWORKS)('%s', (_, make, more) => {
     expect(memory.peakBytes).toBe(residentBytes);
     expect(residentBytes).toBeGreaterThanOrEqual(memory.activationBytes);
     expect(Math.max(...kernels.map((k) => k.held)) / heldBytes).toBeCloseTo(1, 1);
+  }, 120_000);
+});
+
+describe('the token', () => {
+  /** Most bytes requested while a step of a network that activates first runs. */
+  const peakOf = async (depth: number, token: boolean): Promise<number> => {
+    const settings: Settings = {
+      ...DEFAULT_SETTINGS,
+      batch: 8,
+      recipe: 'none',
+      policy: 'recompute',
+      token,
+    };
+    const model = resNetV1({ depth, shortcut: 'A', seed: 1 });
+    const { state } = buildStep(model, [], settings);
+    const kernels = await execute(state.model, stepFeeds(state, constantsByName(model), 3));
+    return Math.max(...kernels.map((k) => k.requested));
+  };
+
+  test('without it recomputed nodes are merged with their originals, and memory grows with depth', async () => {
+    const [shallow, deep] = [await peakOf(14, true), await peakOf(38, true)];
+    const [bareShallow, bareDeep] = [await peakOf(14, false), await peakOf(38, false)];
+    // Checkpoints are kept per block either way: four blocks per stage more, each with its input.
+    expect(bareDeep - bareShallow).toBeGreaterThan(2 * (deep - shallow));
+    expect(bareDeep).toBeGreaterThan(1.5 * deep);
   }, 120_000);
 });

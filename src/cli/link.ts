@@ -1,0 +1,16 @@
+// Run by `npm run prepare` in a checkout: makes the built command executable and puts it where npx looks first, so
+// that `npx revnetify` runs this checkout. (npm links the commands of dependencies, not those of the package itself.)
+
+import { chmodSync, existsSync, rmSync, symlinkSync } from 'node:fs';
+import { join, relative, resolve } from 'node:path';
+
+const root = resolve(import.meta.dirname, '../../..');
+const command = join(root, 'dist/src/cli/main.js');
+const folder = join(root, 'node_modules/.bin');
+
+chmodSync(command, 0o755);
+if (process.platform !== 'win32' && existsSync(folder)) {
+  const link = join(folder, 'revnetify');
+  rmSync(link, { force: true });
+  symlinkSync(relative(folder, command), link);
+}
