@@ -99,7 +99,7 @@ export interface OpDefinition {
   readonly keepsShape?: boolean;
   /**
    * Makes a recomputed node wait for the token (a scalar that is always 0) through its cheapest operand:
-   * FACTS: every recomputed node must have the token among its ancestors or the executor merges it with its
+   * Every recomputed node must have the token among its ancestors or the executor merges it with its
    * forward original. Default: Add(operand 0, token), a copy.
    */
   guard?(node: Node, token: Value, b: Builder): void;

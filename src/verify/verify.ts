@@ -16,7 +16,7 @@ import type { Float64Result } from './float64.js';
 import { constantsByName, exposeStep, stepFeeds } from './probes.js';
 import { runOnce } from './run.js';
 
-/** What every figure is held to. Sources: DESIGN of the method, and the noise two exact kernels show (README). */
+/** What every figure is held to: set by what two exact formulations of one network differ by in float32. */
 export const THRESHOLDS = {
   /** max|logits − logits'| relative to max|logits|. */
   forwardMaxRel: 1e-3,
