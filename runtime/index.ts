@@ -14,6 +14,7 @@ export type { Backend, StepDescription, StepInputs, StepOutputs, StepRunner } fr
 export * from './data/index.js';
 export { evaluateModel } from './evaluate.js';
 export type { EvaluateOptions, Evaluation } from './evaluate.js';
+export type { Progress, TrainHooks } from './loop.js';
 export { measure } from './measure.js';
 export type { MeasureOptions, Measurement } from './measure.js';
 export type { TrainOptions } from './options.js';
@@ -26,4 +27,4 @@ export type { Runtime, SessionOptions } from './session.js';
 export { TrainingStep } from './step.js';
 export type { StepOptions } from './step.js';
 export { train } from './train.js';
-export type { Progress, TrainHooks, TrainResult } from './train.js';
+export type { TrainResult } from './train.js';

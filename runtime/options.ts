@@ -2,7 +2,7 @@
 // Invariant: a setting that makes no sense is refused before anything is loaded.
 
 import { DiagnosticError } from '../src/diagnostics/index.js';
-import type { Augment, Dataset } from './data/index.js';
+import type { Augment } from './data/index.js';
 import type { ScheduleShape } from './schedule.js';
 
 export interface TrainOptions {
@@ -33,8 +33,16 @@ export interface TrainOptions {
   readonly inPlace?: boolean;
   /** ONNX Runtime's own allocator; false trades time for memory. Default by the size of the step. */
   readonly arena?: boolean;
-  /** A file for one line of JSON per step. */
+  /** A file for one line per step: CSV where its name ends in .csv, else JSON. */
   readonly log?: string;
+  /** Measure accuracy on the test split after every so many steps too. */
+  readonly evaluateEvery?: number;
+  /** Write a checkpoint after every so many steps, after the last, and when interrupted. */
+  readonly checkpointEvery?: number;
+  /** Default: checkpoints/ in the folder. */
+  readonly checkpointDir?: string;
+  /** Continue from the newest checkpoint; where there is none, start from the beginning. */
+  readonly resume?: boolean;
 }
 
 export interface Settings {
@@ -82,28 +90,10 @@ export function checkOptions(options: TrainOptions): void {
     throw bad('weight decay', weightDecay, 'a number from 0 upwards');
   if (warmup !== undefined && !(Number.isSafeInteger(warmup) && warmup >= 0))
     throw bad('warm-up', warmup, 'a whole number from 0 upwards');
+  for (const name of ['evaluateEvery', 'checkpointEvery'] as const) {
+    const value = options[name];
+    if (value !== undefined && !(Number.isSafeInteger(value) && value > 0))
+      throw bad(name, value, 'a positive whole number');
+  }
   if (seed !== undefined && !Number.isSafeInteger(seed)) throw bad('seed', seed, 'a whole number');
-}
-
-const NONE: Augment = { flip: false, cropPadding: 0 };
-/** What ResNets are trained with on CIFAR (He et al. 2015, section 4.2). */
-const CIFAR: Augment = { flip: true, cropPadding: 4 };
-
-export function chooseAugment(options: TrainOptions, data: Dataset): Augment {
-  const { augment } = options;
-  if (typeof augment === 'object') return augment;
-  if (augment !== undefined) return augment ? CIFAR : NONE;
-  if (options.data === 'random') return NONE;
-  const small = data.channels === 3 && data.height === 32 && data.width === 32;
-  return small && isColour(data) ? CIFAR : NONE;
-}
-
-/** Whether channels differ: digits repeated over three channels must not be mirrored. */
-function isColour({ channels, height, width, count, images }: Dataset): boolean {
-  const plane = height * width;
-  const end = Math.min(count, 16) * channels * plane;
-  for (let at = 0; at < end; at += channels * plane)
-    for (let pixel = at; pixel < at + plane; pixel++)
-      if (images[pixel] !== images[pixel + plane]) return true;
-  return false;
 }

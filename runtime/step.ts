@@ -16,29 +16,33 @@ export interface StepOptions extends SessionOptions {
   readonly inPlace?: boolean;
   /** Default: ONNX Runtime on the CPU. */
   readonly backend?: Backend;
+  /** By input name; taken over. Default: weights of rev.onnx, velocities 0. */
+  readonly state?: ReadonlyMap<string, Float32Array>;
+  /** Steps that led to the state. Default 0. */
+  readonly steps?: number;
 }
 
 /**
- * A training step ready to run. Weights start as rev.onnx has them, velocities at zero.
+ * A training step ready to run.
  *
  *     const { plan } = readPlan(dir);
  *     const step = await TrainingStep.open(dir, plan);
  *     const { loss } = await step.run({ images, labels, learningRate: 0.1, momentum: 0.9, weightDecay: 5e-4 });
  */
 export class TrainingStep {
-  private done = 0;
-
   private constructor(
     readonly plan: Plan,
     private readonly runner: StepRunner,
+    private done: number,
   ) {}
 
   /** @throws DiagnosticError train/invalid, runtime/missing, model/… where rev.onnx cannot be read */
   static async open(dir: string, plan: Plan, options: StepOptions = {}): Promise<TrainingStep> {
-    const { inPlace = true, backend = cpuBackend, ...session } = options;
+    const { inPlace = true, backend = cpuBackend, steps = 0, ...rest } = options;
+    const { state = initialState(dir, plan), ...session } = rest;
     const path = join(dir, plan.model.train);
-    const state = initialState(dir, plan);
-    return new TrainingStep(plan, await backend.prepare({ path, plan, state, inPlace, session }));
+    const runner = await backend.prepare({ path, plan, state, inPlace, session });
+    return new TrainingStep(plan, runner, steps);
   }
 
   /** What the last step's outputs were copied for nothing; see StepRunner. */
@@ -46,7 +50,7 @@ export class TrainingStep {
     return this.runner.copiedBytes;
   }
 
-  /** Steps run so far. */
+  /** Steps that led to the present state. */
   get steps(): number {
     return this.done;
   }
@@ -85,6 +89,11 @@ export class TrainingStep {
   /** Running means and variances by name. Live, as weights(). */
   statistics(): Map<string, Float32Array> {
     return this.collect('statistic');
+  }
+
+  /** The present value of an input that goes from step to step. Live, as weights(). */
+  state(name: string): Float32Array {
+    return this.runner.state(name);
   }
 
   async dispose(): Promise<void> {

@@ -1,53 +1,38 @@
 // A whole training. In: a compiled folder, a data set, settings. Out: the trained inference model beside the plan and
-// what there is to say about it. Invariant: folder, data, settings and machine determine every loss, bit for bit;
-// an interrupted training still writes its model.
+// what there is to say about it. Invariant: folder, data, settings and machine determine every loss, bit for bit,
+// whether or not the training was cut off and continued; an interrupted training still writes its model.
 
-import { prefersArena } from './allocator.js';
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { DiagnosticError } from '../src/diagnostics/index.js';
 import type { Plan } from '../src/plan/index.js';
-import { BatchLoader, loadDataset, measureNormalisation } from './data/index.js';
-import type { Dataset, Normalisation } from './data/index.js';
+import { prefersArena } from './allocator.js';
+import { Checkpoints } from './checkpoint.js';
+import type { Checkpoint } from './checkpoint.js';
+import { loadDataset, openFeed } from './data/index.js';
+import type { Dataset, Feed, Normalisation } from './data/index.js';
 import { evaluateModel } from './evaluate.js';
 import type { Evaluation } from './evaluate.js';
-import { JsonLines } from './log.js';
+import { identityOf } from './identity.js';
+import { TrainingLog } from './log.js';
+import { runLoop } from './loop.js';
+import type { Ran, TrainHooks } from './loop.js';
 import { lifetimePeakBytes } from './memory.js';
-import { checkOptions, chooseAugment, settle } from './options.js';
+import { checkOptions, settle } from './options.js';
 import type { Settings, TrainOptions } from './options.js';
 import { batchShape, inputOf, readPlan } from './plan.js';
-import { learningRate } from './schedule.js';
+import { threadCount } from './session.js';
 import { TrainingStep } from './step.js';
 import { writeTrained } from './trained.js';
 
-export interface Progress {
-  /** Steps done, of `steps`. */
-  readonly step: number;
-  readonly steps: number;
-  /** Counted from 0. */
-  readonly epoch: number;
-  /** Means over the steps since the last report. */
-  readonly loss: number;
-  readonly accuracy: number;
-  readonly imagesPerSecond: number;
-  /** Rate of the last step. */
-  readonly learningRate: number;
-  /** The most this process has had resident so far. */
-  readonly peakBytes: number;
-}
-
-export interface TrainHooks {
-  readonly progress?: (progress: Progress) => void;
-  /** Steps between two reports; the last step is always reported. Default 10. */
-  readonly every?: number;
-  /** When it is aborted, the step under way is finished and the model is written. */
-  readonly signal?: AbortSignal;
-}
-
 export interface TrainResult {
-  /** Steps done. */
+  /** Steps done, those before a resumed training was cut off too. */
   readonly steps: number;
   /** One per step. */
   readonly losses: readonly number[];
+  /** Of all steps; without pauses between processes. */
   readonly seconds: number;
+  /** Of the steps this process has done. */
   readonly imagesPerSecond: number;
   /** The most this process has had resident. */
   readonly peakBytes: number;
@@ -56,11 +41,29 @@ export interface TrainResult {
   /** Whether the signal ended the training; there is no evaluation then. */
   readonly interrupted: boolean;
   readonly evaluation?: Evaluation;
+  /** Where a resumed training has continued: the step of its checkpoint. */
+  readonly resumedFrom?: number;
+  /** The newest checkpoint. */
+  readonly checkpoint?: string;
+}
+
+/** What stays the same over a training. */
+interface Run {
+  readonly dir: string;
+  readonly plan: Plan;
+  readonly options: TrainOptions;
+  readonly settings: Settings;
+  readonly feed: Feed;
+  readonly test: Dataset | undefined;
+  readonly hooks: TrainHooks;
+  readonly checkpoints: Checkpoints | undefined;
+  readonly from: Checkpoint | undefined;
 }
 
 /**
  * Trains the network compiled into a folder.
- * @throws DiagnosticError train/invalid, train/diverged, data/invalid, usage/option, usage/output, runtime/missing
+ * @throws DiagnosticError train/invalid, train/diverged, data/invalid, checkpoint/…, usage/option, usage/output,
+ * runtime/missing
  */
 export async function train(
   dir: string,
@@ -70,142 +73,164 @@ export async function train(
   checkOptions(options);
   const { plan } = readPlan(dir);
   const wanted = batchShape(plan);
-  const data = loadDataset(options.data, 'train', wanted);
-  // Before the training and not after it: a missing test split should not cost a night.
-  const test = (options.evaluate ?? true) ? loadDataset(options.data, 'test', wanted) : undefined;
-  const settings = settle(options, data.count, wanted.batch);
-  const normalise = measureNormalisation(data);
-  const log = options.log === undefined ? undefined : new JsonLines(options.log);
+  const feed = openFeed({
+    data: options.data,
+    wanted,
+    batch: wanted.batch,
+    seed: options.seed ?? 0,
+    ...(options.augment === undefined ? {} : { augment: options.augment }),
+  });
   try {
-    const session = options.threads === undefined ? {} : { threads: options.threads };
-    const step = await TrainingStep.open(dir, plan, {
-      ...session,
-      arena: options.arena ?? prefersArena(plan),
-      inPlace: options.inPlace ?? true,
-    });
-    let ran: Ran;
-    let model: string | undefined;
+    // Before the training and not after it: a missing test split should not cost a night.
+    const test = (options.evaluate ?? true) ? loadDataset(options.data, 'test', wanted) : undefined;
+    const settings = settle(options, feed.facts.count, wanted.batch);
+    const checkpoints = openCheckpoints(dir, plan, options, { ...settings, data: feed.facts });
+    const from = options.resume ? resume(checkpoints, options, hooks) : undefined;
+    feed.start(from?.step ?? 0);
+    const run = { dir, plan, options, settings, feed, test, hooks, checkpoints, from };
+    const log =
+      options.log === undefined
+        ? undefined
+        : TrainingLog.open(options.log, from?.logBytes ?? undefined);
     try {
-      const loader = new BatchLoader(data, {
-        batch: wanted.batch,
-        seed: settings.seed,
-        augment: chooseAugment(options, data),
-        normalise,
-      });
-      ran = await runSteps(step, loader, settings, hooks, log);
-      await step.download();
-      const values = new Map([...step.weights(), ...step.statistics()]);
-      // Interrupted before the first step there is nothing new to write, perhaps an earlier result to keep.
-      model =
-        ran.losses.length > 0
-          ? writeTrained(dir, plan, values, { steps: ran.losses.length, normalise })
-          : undefined;
+      return await trainOn(run, log);
     } finally {
-      await step.dispose();
+      log?.close();
     }
-    const evaluation =
-      test && model !== undefined && !ran.interrupted
-        ? await evaluate(model, plan, test, normalise, session)
-        : undefined;
-    if (evaluation) log?.write({ evaluation });
-    const images = ran.losses.length * wanted.batch;
-    return {
-      ...ran,
-      steps: ran.losses.length,
-      imagesPerSecond: ran.seconds > 0 ? images / ran.seconds : 0,
-      peakBytes: lifetimePeakBytes(),
-      ...(model === undefined ? {} : { model }),
-      ...(evaluation ? { evaluation } : {}),
-    };
   } finally {
-    log?.close();
+    await feed.close();
   }
 }
 
-interface Ran {
-  readonly losses: readonly number[];
-  readonly seconds: number;
-  readonly interrupted: boolean;
+function openCheckpoints(
+  dir: string,
+  plan: Plan,
+  options: TrainOptions,
+  facts: Readonly<Record<string, unknown>>,
+): Checkpoints | undefined {
+  if (options.checkpointEvery === undefined && !options.resume) return undefined;
+  const at = options.checkpointDir ?? join(dir, 'checkpoints');
+  const checkpoints = new Checkpoints(at, plan, identityOf(dir, plan, facts));
+  const newest = checkpoints.newest();
+  if (newest !== undefined && !options.resume)
+    throw new DiagnosticError('checkpoint/exists', at, `the newest is ${newest}`);
+  checkpoints.tidy();
+  return checkpoints;
 }
 
-async function runSteps(
-  step: TrainingStep,
-  loader: BatchLoader,
-  settings: Settings,
-  hooks: TrainHooks,
-  log: JsonLines | undefined,
-): Promise<Ran> {
-  const { steps, lr, shape, warmup, momentum, weightDecay } = settings;
-  const schedule = { shape, rate: lr, steps, warmup };
-  const { batch, images, labels } = buffersOf(step.plan);
-  const window = new Window(batch);
-  const every = hooks.every ?? 10;
-  const losses: number[] = [];
-  const start = performance.now();
-  while (losses.length < steps && !hooks.signal?.aborted) {
-    const began = performance.now();
-    const { epoch } = loader.next({ images, labels });
-    const rate = learningRate(schedule, losses.length);
-    const settingsOfStep = { learningRate: rate, momentum, weightDecay };
-    const { loss, correct } = await step.run({ images, labels, ...settingsOfStep });
-    losses.push(loss);
-    window.add(loss, correct);
-    log?.write({
-      step: losses.length,
-      epoch,
-      loss,
-      accuracy: correct / batch,
-      learningRate: rate,
-      seconds: (performance.now() - began) / 1000,
-    });
-    // A step blocks this thread: without a turn of the event loop no signal would ever be seen.
-    await nextTurn();
-    if (losses.length % every === 0 || losses.length === steps || hooks.signal?.aborted) {
-      const common = { step: losses.length, steps, epoch, learningRate: rate };
-      hooks.progress?.({ ...common, ...window.take(), peakBytes: lifetimePeakBytes() });
-    }
+function resume(
+  checkpoints: Checkpoints | undefined,
+  { threads }: TrainOptions,
+  { note }: TrainHooks,
+): Checkpoint | undefined {
+  const from = checkpoints?.load((path, why) => note?.(`${path} is skipped: ${why}`));
+  if (!from) {
+    note?.(`no checkpoint in ${checkpoints?.dir ?? ''}: starting from the beginning`);
+    return undefined;
   }
-  const seconds = (performance.now() - start) / 1000;
-  return { losses, seconds, interrupted: losses.length < steps };
+  note?.(`continuing after step ${from.step}`);
+  if (from.threads !== threadCount(threads))
+    note?.(
+      `the checkpoint was made with ${from.threads} threads, now ${threadCount(threads)}: losses may differ in the last bits`,
+    );
+  return from;
 }
 
-function buffersOf(plan: Plan): { batch: number; images: Float32Array; labels: BigInt64Array } {
-  const { batch, channels, height, width } = batchShape(plan);
+async function trainOn(run: Run, log: TrainingLog | undefined): Promise<TrainResult> {
+  const { dir, plan, options, feed, test, from } = run;
+  const step = await TrainingStep.open(dir, plan, {
+    ...session(options),
+    arena: options.arena ?? prefersArena(plan),
+    inPlace: options.inPlace ?? true,
+    ...(from ? { state: from.state, steps: from.step } : {}),
+  });
+  let ran: Ran;
+  let model: string | undefined;
+  try {
+    ran = await runSteps(run, step, log);
+    await step.download();
+    // Interrupted before the first step there is nothing new to write, perhaps an earlier result to keep.
+    if (ran.losses.length > 0)
+      model = writeTrained(dir, plan, valuesOf(step), {
+        steps: ran.losses.length,
+        normalise: feed.facts.normalise,
+      });
+  } finally {
+    await step.dispose();
+  }
+  const evaluation =
+    test && model !== undefined && !ran.interrupted
+      ? await evaluate(model, plan, test, feed.facts.normalise, options)
+      : undefined;
+  if (evaluation) log?.write({ step: ran.losses.length, evaluation });
+  const checkpoint = run.checkpoints?.newest();
+  const { own, ...whole } = ran;
+  const images = own.steps * batchShape(plan).batch;
   return {
-    batch,
-    images: new Float32Array(batch * channels * height * width),
-    labels: new BigInt64Array(batch),
+    ...whole,
+    steps: ran.losses.length,
+    imagesPerSecond: own.seconds > 0 ? images / own.seconds : 0,
+    peakBytes: lifetimePeakBytes(),
+    ...(model === undefined ? {} : { model }),
+    ...(evaluation ? { evaluation } : {}),
+    ...(from ? { resumedFrom: from.step } : {}),
+    ...(checkpoint === undefined ? {} : { checkpoint }),
   };
 }
 
-/** Sums since the last report. */
-class Window {
-  private steps = 0;
-  private loss = 0;
-  private correct = 0;
-  private since = performance.now();
+function runSteps(run: Run, step: TrainingStep, log: TrainingLog | undefined): Promise<Ran> {
+  const { plan, options, settings, feed, hooks, test, checkpoints, from } = run;
+  const { checkpointEvery, evaluateEvery } = options;
+  const threads = threadCount(options.threads);
+  return runLoop({
+    step,
+    feed,
+    batch: batchShape(plan).batch,
+    settings,
+    hooks,
+    log,
+    losses: [...(from?.losses ?? [])],
+    secondsBefore: from?.seconds ?? 0,
+    evaluate:
+      test && evaluateEvery !== undefined
+        ? { every: evaluateEvery, run: (done) => evaluateNow(run, step, test, done) }
+        : undefined,
+    checkpoint:
+      checkpoints && checkpointEvery !== undefined
+        ? {
+            every: checkpointEvery,
+            run: (losses, seconds) => {
+              const logBytes = log?.sync() ?? null;
+              checkpoints.save(step, { step: losses.length, seconds, threads, logBytes }, losses);
+            },
+          }
+        : undefined,
+  });
+}
 
-  constructor(private readonly batch: number) {}
+const session = ({ threads }: TrainOptions): { threads?: number } =>
+  threads === undefined ? {} : { threads };
 
-  add(loss: number, correct: number): void {
-    this.steps++;
-    this.loss += loss;
-    this.correct += correct;
-  }
+const valuesOf = (step: TrainingStep): Map<string, Float32Array> =>
+  new Map([...step.weights(), ...step.statistics()]);
 
-  take(): { loss: number; accuracy: number; imagesPerSecond: number } {
-    const now = performance.now();
-    const images = this.steps * this.batch;
-    const report = {
-      loss: this.loss / this.steps,
-      accuracy: this.correct / images,
-      imagesPerSecond: (images * 1000) / Math.max(now - this.since, 1e-3),
-    };
-    this.steps = 0;
-    this.loss = 0;
-    this.correct = 0;
-    this.since = now;
-    return report;
+/** The accuracy of the weights as they are, by way of a model that is not kept. */
+async function evaluateNow(
+  { dir, plan, feed, options }: Run,
+  step: TrainingStep,
+  test: Dataset,
+  steps: number,
+): Promise<Evaluation> {
+  await step.download();
+  const { normalise } = feed.facts;
+  // Always the same: what a killed training leaves is overwritten by the next one.
+  const folder = join(dir, '.evaluation');
+  try {
+    mkdirSync(folder, { recursive: true });
+    const model = writeTrained(dir, plan, valuesOf(step), { steps, normalise }, folder);
+    return await evaluate(model, plan, test, normalise, options);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
   }
 }
 
@@ -214,11 +239,11 @@ async function evaluate(
   plan: Plan,
   test: Dataset,
   normalise: Normalisation,
-  session: { threads?: number },
+  options: TrainOptions,
 ): Promise<Evaluation> {
   const { name, shape } = inputOf(plan, 'images');
   return evaluateModel(path, test, normalise, {
-    ...session,
+    ...session(options),
     input: { name, shape },
     output: plan.outputs.logits,
   });

@@ -38,8 +38,9 @@ class FloatData implements ConstantData {
 }
 
 /**
- * Writes the trained model beside the plan, as a whole or not at all.
+ * Writes the trained model, as a whole or not at all.
  * @param values weights and running statistics by name in rev.onnx
+ * @param to folder it is written to; default: beside the plan
  * @returns the path
  * @throws DiagnosticError usage/output
  */
@@ -48,6 +49,7 @@ export function writeTrained(
   plan: Plan,
   values: ReadonlyMap<string, Float32Array>,
   facts: TrainedFacts,
+  to = dir,
 ): string {
   const model = readModel(join(dir, plan.model.rev));
   for (const value of model.graph.constants) {
@@ -57,7 +59,7 @@ export function writeTrained(
   if (model.metadata.has(STATISTICS_KEY)) model.metadata.set(STATISTICS_KEY, 'trained');
   model.metadata.set(TRAINED_KEY, `${facts.steps} steps`);
   model.metadata.set(NORMALISATION_KEY, JSON.stringify(facts.normalise));
-  const path = join(dir, `${plan.model.name}.trained.onnx`);
+  const path = join(to, `${plan.model.name}.trained.onnx`);
   writeModel(model, path);
   return path;
 }

@@ -3,9 +3,11 @@
 // Invariant: the same data, seed and options give the same batches, bit for bit.
 export { shapeText } from './dataset.js';
 export type { Dataset, Split, Wanted } from './dataset.js';
+export { openFeed } from './feed.js';
+export type { Feed, FeedBatch, FeedFacts, FeedRequest } from './feed.js';
 export { loadDataset } from './load.js';
 export { BatchLoader, evaluationBatches } from './loader.js';
-export type { Augment, EvaluationBatch, LoaderOptions, LoaderState } from './loader.js';
+export type { Augment, EvaluationBatch, LoaderOptions } from './loader.js';
 export { measureNormalisation } from './normalise.js';
 export type { Normalisation } from './normalise.js';
 export { Random } from './random.js';

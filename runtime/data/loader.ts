@@ -1,7 +1,7 @@
 // Batches for training and for evaluation. In: a data set and, for training, a seed and the
 // augmentation. Out: filled buffers of the caller. Invariant: the order of epoch e and the crop of
-// the sample at position p in it depend on (seed, e, p) alone, so three numbers are the whole state
-// and a restored loader continues bit for bit.
+// the sample at position p in it depend on (seed, e, p) alone, so the number of batches given out is
+// the whole state and a loader that is told it continues bit for bit.
 import { DiagnosticError } from '../../src/diagnostics/index.js';
 import type { Dataset } from './dataset.js';
 import { bad } from './files.js';
@@ -28,16 +28,6 @@ export interface LoaderOptions {
   readonly normalise: Normalisation;
 }
 
-/** Plain numbers, to be saved as JSON in a checkpoint. */
-export interface LoaderState {
-  readonly seed: number;
-  readonly epoch: number;
-  /** Samples of the epoch already given out. */
-  readonly position: number;
-  /** Size of the data set, so that a checkpoint of other data is not continued in silence. */
-  readonly count: number;
-}
-
 /**
  * Goes through the data again and again, in another order each epoch. All batches are full: the
  * last samples of an epoch that fill no batch share one with the first of the next epoch.
@@ -48,7 +38,7 @@ export class BatchLoader {
   private readonly order: Uint32Array;
   private readonly batch: number;
   private readonly augment: Augment;
-  private seed: number;
+  private readonly seed: number;
   private epoch = 0;
   private position = 0;
   /** Given out by every call, so that a step leaves no garbage behind. */
@@ -89,32 +79,12 @@ export class BatchLoader {
     return this.result;
   }
 
-  state(): LoaderState {
-    return {
-      seed: this.seed,
-      epoch: this.epoch,
-      position: this.position,
-      count: this.data.count,
-    };
-  }
-
-  /** Continues where the loader that gave the state stood; its seed replaces the one given here. */
-  restore(state: LoaderState): void {
-    const { count } = this.data;
-    if (state.count !== count)
-      throw bad(
-        this.data.name,
-        `the checkpoint was made on ${state.count} samples, here are ${count}`,
-        'continue with the data the training was started on',
-      );
-    wholeNumber('seed of the checkpoint', state.seed, 0);
-    wholeNumber('epoch of the checkpoint', state.epoch, 0);
-    wholeNumber('position of the checkpoint', state.position, 0);
-    if (state.position > count)
-      throw bad(this.data.name, `position ${state.position} is beyond the ${count} samples`);
-    this.seed = state.seed >>> 0;
-    this.epoch = state.epoch;
-    this.position = state.position;
+  /** Continues as a loader does that has given out so many batches. */
+  seek(batches: number): void {
+    wholeNumber('batches', batches, 0);
+    const given = batches * this.batch;
+    this.epoch = Math.floor(given / this.data.count);
+    this.position = given % this.data.count;
     this.shuffle();
   }
 

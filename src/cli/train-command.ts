@@ -41,6 +41,10 @@ interface Options {
   readonly evaluate: boolean;
   readonly inPlace: boolean;
   readonly log?: string;
+  readonly evaluateEvery?: number;
+  readonly checkpointEvery?: number;
+  readonly checkpointDir?: string;
+  readonly resume?: boolean;
   readonly measure?: boolean;
   readonly json?: boolean;
   readonly quiet?: boolean;
@@ -75,7 +79,19 @@ export function addTrainCommand(program: Command): void {
     .option('--no-augment', 'no random crops and flips')
     .option('--no-evaluate', 'do not measure accuracy on the test split at the end')
     .option('--no-in-place', 'keep old and new weights apart')
-    .option('--log <file>', 'write one line of JSON per step')
+    .option(
+      '--evaluate-every <n>',
+      'measure accuracy on the test split every n steps too',
+      positiveInteger('--evaluate-every'),
+    )
+    .option('--log <file>', 'write one line per step and evaluation: CSV if called .csv, else JSON')
+    .option(
+      '--checkpoint-every <n>',
+      'write a checkpoint every n steps, after the last, and when interrupted',
+      positiveInteger('--checkpoint-every'),
+    )
+    .option('--checkpoint-dir <dir>', 'where checkpoints are (default: <dir>/checkpoints)')
+    .option('--resume', 'continue from the newest checkpoint, bit for bit; if there is none, start')
     .option(
       '--measure',
       'run a few steps on random data in a fresh process and report memory and time',
@@ -145,6 +161,10 @@ function trainOptions(options: Options, data: string): TrainOptions {
     ...(options.threads === undefined ? {} : { threads: options.threads }),
     ...(options.augment ? {} : { augment: false }),
     ...(options.log === undefined ? {} : { log: options.log }),
+    ...(options.evaluateEvery === undefined ? {} : { evaluateEvery: options.evaluateEvery }),
+    ...(options.checkpointEvery === undefined ? {} : { checkpointEvery: options.checkpointEvery }),
+    ...(options.checkpointDir === undefined ? {} : { checkpointDir: options.checkpointDir }),
+    ...(options.resume ? { resume: true } : {}),
   };
 }
 
@@ -176,6 +196,12 @@ async function trainCommand(dir: string, options: Options): Promise<void> {
       signal: abort.signal,
       progress: (p) => {
         remark(describeProgress(p), out);
+      },
+      evaluated: (step, { accuracy }) => {
+        remark(`step ${step}: test accuracy ${formatPercent(accuracy)}`, out);
+      },
+      note: (text) => {
+        remark(`note: ${text}`, out);
       },
     }),
   );
@@ -209,5 +235,6 @@ function describeTraining(r: TrainResult): string {
   ];
   if (r.evaluation) lines.push(`test accuracy ${formatPercent(r.evaluation.accuracy)}`);
   if (r.model !== undefined) lines.push(`wrote ${r.model}`);
+  if (r.checkpoint !== undefined) lines.push(`newest checkpoint ${r.checkpoint}`);
   return lines.join('\n');
 }

@@ -133,6 +133,21 @@ const CATALOGUE = {
     what: 'the loss is no longer a finite number',
     hint: 'lower --lr, or add --warmup',
   },
+  'checkpoint/exists': {
+    exit: EXIT.usage,
+    what: 'there are checkpoints of an earlier training',
+    hint: 'pass --resume to continue it, or remove them, or choose another --checkpoint-dir',
+  },
+  'checkpoint/other': {
+    exit: EXIT.usage,
+    what: 'the checkpoint belongs to another training',
+    hint: 'repeat the settings it was made with, or choose another --checkpoint-dir',
+  },
+  'checkpoint/damaged': {
+    exit: EXIT.usage,
+    what: 'the checkpoint cannot be read',
+    hint: 'remove it to start from the beginning',
+  },
   'runtime/missing': {
     exit: EXIT.runtimeMissing,
     what: 'onnxruntime-node cannot be loaded',

@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { loadDataset, measureNormalisation } from '../../runtime/data/index.js';
 import { evaluateModel } from '../../runtime/evaluate.js';
-import { chooseAugment } from '../../runtime/options.js';
+import { chooseAugment } from '../../runtime/data/augment.js';
 import { createSession, loadRuntime } from '../../runtime/session.js';
 import { train } from '../../runtime/train.js';
-import type { Progress, TrainResult } from '../../runtime/train.js';
+import type { Progress } from '../../runtime/loop.js';
+import type { TrainResult } from '../../runtime/train.js';
 import { readModel } from '../../src/onnx/index.js';
 import { BATCH, CLASSES, batchOf, initialWeights, writeTinyStep } from './tiny-step.js';
 
@@ -178,7 +179,7 @@ describe('train', () => {
 describe('augmentation by default', () => {
   const images = (byte: (channel: number) => number): Uint8Array =>
     Uint8Array.from({ length: 3 * 32 * 32 }, (_, at) => byte(Math.floor(at / 1024)));
-  const data = (channel: (c: number) => number): Parameters<typeof chooseAugment>[1] => ({
+  const data = (channel: (c: number) => number): Parameters<typeof chooseAugment>[2] => ({
     name: 'made up',
     count: 1,
     channels: 3,
@@ -194,31 +195,36 @@ describe('augmentation by default', () => {
   test('colour images of 32×32 are cropped and flipped, digits and noise are not', () => {
     expect(
       chooseAugment(
-        { data: 'folder' },
+        undefined,
+        'folder',
         data((c) => c),
       ),
     ).toEqual(cifar);
     expect(
       chooseAugment(
-        { data: 'folder' },
+        undefined,
+        'folder',
         data(() => 7),
       ),
     ).toEqual(none);
     expect(
       chooseAugment(
-        { data: 'random' },
+        undefined,
+        'random',
         data((c) => c),
       ),
     ).toEqual(none);
     expect(
       chooseAugment(
-        { data: 'random', augment: true },
+        true,
+        'random',
         data(() => 7),
       ),
     ).toEqual(cifar);
     expect(
       chooseAugment(
-        { data: 'folder', augment: false },
+        false,
+        'folder',
         data((c) => c),
       ),
     ).toEqual(none);

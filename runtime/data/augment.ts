@@ -1,0 +1,32 @@
+// Which augmentation a training gets. In: what was asked for, and the data. Out: crops and flips, or none. Invariant:
+// what is mirrored without being asked for is a photograph.
+
+import type { Dataset } from './dataset.js';
+import type { Augment } from './loader.js';
+
+const NONE: Augment = { flip: false, cropPadding: 0 };
+/** What ResNets are trained with on CIFAR (He et al. 2015, section 4.2). */
+const CIFAR: Augment = { flip: true, cropPadding: 4 };
+
+/** @param asked true: as on CIFAR; undefined: so for 32×32 colour images, else none */
+export function chooseAugment(
+  asked: boolean | Augment | undefined,
+  spec: string,
+  data: Dataset,
+): Augment {
+  if (typeof asked === 'object') return asked;
+  if (asked !== undefined) return asked ? CIFAR : NONE;
+  if (spec === 'random') return NONE;
+  const small = data.channels === 3 && data.height === 32 && data.width === 32;
+  return small && isColour(data) ? CIFAR : NONE;
+}
+
+/** Whether channels differ: digits repeated over three channels must not be mirrored. */
+function isColour({ channels, height, width, count, images }: Dataset): boolean {
+  const plane = height * width;
+  const end = Math.min(count, 16) * channels * plane;
+  for (let at = 0; at < end; at += channels * plane)
+    for (let pixel = at; pixel < at + plane; pixel++)
+      if (images[pixel] !== images[pixel + plane]) return true;
+  return false;
+}

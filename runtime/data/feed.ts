@@ -1,0 +1,77 @@
+// Where a training gets its batches. In: what data, which shape, seed and augmentation. Out: facts about the data,
+// then one batch after another. Invariant: the batches are those of BatchLoader, whoever prepares them and when.
+
+import { createHash } from 'node:crypto';
+import { chooseAugment } from './augment.js';
+import type { Wanted } from './dataset.js';
+import { loadDataset } from './load.js';
+import { BatchLoader } from './loader.js';
+import type { Augment } from './loader.js';
+import { measureNormalisation } from './normalise.js';
+import type { Normalisation } from './normalise.js';
+import type { BatchBuffers } from './sample.js';
+
+/** Plain values: they may cross to another thread. */
+export interface FeedRequest {
+  /** As loadDataset() takes it. */
+  readonly data: string;
+  readonly wanted: Wanted;
+  readonly batch: number;
+  readonly seed: number;
+  /** Default: by the data. */
+  readonly augment?: boolean | Augment;
+}
+
+export interface FeedFacts {
+  /** Samples in the training split. */
+  readonly count: number;
+  readonly augment: Augment;
+  readonly normalise: Normalisation;
+  /** SHA-256 of all labels: with the normalisation, a fingerprint of the data. */
+  readonly labels: string;
+}
+
+export interface FeedBatch extends BatchBuffers {
+  /** Epoch of the first sample, counted from 0. */
+  readonly epoch: number;
+}
+
+export interface Feed {
+  readonly facts: FeedFacts;
+  /** Says where to begin: after so many batches. Call it once, before the first next(). */
+  start(after: number): void;
+  /** The arrays are the caller's until the call after. */
+  next(): Promise<FeedBatch>;
+  close(): Promise<void>;
+}
+
+/** Loads the data and prepares batches in this thread, when they are asked for. @throws DiagnosticError data/invalid */
+function openLoader(request: FeedRequest): { facts: FeedFacts; loader: BatchLoader } {
+  const { batch, seed } = request;
+  const data = loadDataset(request.data, 'train', request.wanted);
+  const augment = chooseAugment(request.augment, request.data, data);
+  const normalise = measureNormalisation(data);
+  const { labels } = data;
+  const bytes = new Uint8Array(labels.buffer, labels.byteOffset, labels.byteLength);
+  const digest = createHash('sha256').update(bytes).digest('hex');
+  return {
+    facts: { count: data.count, augment, normalise, labels: digest },
+    loader: new BatchLoader(data, { batch, seed, augment, normalise }),
+  };
+}
+
+/** @throws DiagnosticError data/invalid */
+export function openFeed(request: FeedRequest): Feed {
+  const { facts, loader } = openLoader(request);
+  const { channels, height, width } = request.wanted;
+  const images = new Float32Array(request.batch * channels * height * width);
+  const labels = new BigInt64Array(request.batch);
+  return {
+    facts,
+    start: (after) => {
+      loader.seek(after);
+    },
+    next: () => Promise.resolve({ images, labels, ...loader.next({ images, labels }) }),
+    close: () => Promise.resolve(),
+  };
+}
