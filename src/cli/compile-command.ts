@@ -1,5 +1,6 @@
 // revnetify MODEL: model → rev, train, plan. Thin: options in, compiler and verifier called, result printed.
 
+import { freemem } from 'node:os';
 import { dirname, relative, resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Recipe } from '../../passes/index.js';
@@ -9,7 +10,7 @@ import { DiagnosticError } from '../diagnostics/index.js';
 import type { Target } from '../lowering/index.js';
 import { checkWeights, readModel } from '../onnx/index.js';
 import type { Policy } from '../schedule/index.js';
-import { verifyModel } from '../verify/index.js';
+import { verificationBytes, verifyModel } from '../verify/index.js';
 import type { VerifyResult } from '../verify/index.js';
 import {
   columns,
@@ -99,7 +100,7 @@ async function compileCommand(path: string, options: Options): Promise<void> {
   });
   for (const note of compiled.state.notes) remark(`note: ${note}`, out);
   let verified: VerifyResult | null = null;
-  if (options.verify) {
+  if (options.verify && fitsVerification(compiled.rev, out)) {
     remark('verifying gradients (--no-verify skips this) …', out);
     verified = await verifyModel(compiled.rev, compiled.state.chains, compiled.state.settings, {
       seed: options.seed,
@@ -115,6 +116,18 @@ async function compileCommand(path: string, options: Options): Promise<void> {
   if (out.json) printJson(summary(path, compiled, { rev, train, plan }, verified));
   else printResult(describe(compiled, { rev, train, plan }, verified, out));
   if (verified && !verified.passed) process.exitCode = 4;
+}
+
+/** Whether there is memory to check gradients with; a process that is killed for it would tell nothing. */
+function fitsVerification(rev: Compiled['rev'], out: OutputOptions): boolean {
+  const [needed, free] = [verificationBytes(rev), freemem()];
+  if (needed <= free) return true;
+  remark(
+    `note: gradients are not verified: that takes about ${formatBytes(needed)}, ${formatBytes(free)} are free; ` +
+      'revnetify verify DIR does it where there is more',
+    out,
+  );
+  return false;
 }
 
 interface Outputs {

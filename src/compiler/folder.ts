@@ -17,12 +17,12 @@ import { DEFAULT_SETTINGS } from '../../passes/index.js';
 import { DiagnosticError } from '../diagnostics/index.js';
 import type { Model, Value } from '../ir/index.js';
 import { inferTypes } from '../analysis/index.js';
-import { atomicWrite, encodeModel, readModel, writeModel } from '../onnx/index.js';
+import { atomicWrite, modelDigest, readModel, writeModel } from '../onnx/index.js';
 import { PLAN_SCHEMA_VERSION } from '../plan/index.js';
 import type { Plan } from '../plan/index.js';
 import type { CoupledChain } from '../reversible/index.js';
 import type { Compiled } from './compile.js';
-import { outputFiles } from './names.js';
+import { dataFile, outputFiles } from './names.js';
 import { formatPlan } from './plan.js';
 import { buildStep } from './step.js';
 
@@ -92,23 +92,20 @@ export function writeFolder(compiled: Compiled, dir: string): string[] {
   }
   const paths = [files.rev, files.train, files.plan].map((file) => join(dir, file));
   const [rev = '', train = '', plan = ''] = paths;
-  const written: string[] = [];
-  const write = (path: string, body: () => void): void => {
-    body();
-    written.push(path);
-  };
+  const written = new Set<string>();
   try {
     // An old plan beside new models would describe something else.
+    const replaces = isOurs(plan);
     rmSync(plan, { force: true });
-    write(rev, () => {
-      writeModel(compiled.rev, rev);
-    });
-    write(train, () => {
-      writeModel(compiled.train, train);
-    });
-    write(plan, () => {
-      atomicWrite(plan, formatPlan(compiled.plan));
-    });
+    for (const [path, model] of [
+      [rev, compiled.rev],
+      [train, compiled.train],
+    ] as const) {
+      for (const file of writeModel(model, path)) written.add(file);
+      const data = dataFile(path);
+      if (replaces && !written.has(data)) rmSync(data, { force: true });
+    }
+    atomicWrite(plan, formatPlan(compiled.plan));
   } catch (error) {
     for (const path of written) rmSync(path, { force: true });
     if (made !== undefined) rmSync(made, { recursive: true, force: true });
@@ -166,17 +163,18 @@ export function loadCoupled(dir: string, plan: Plan): LoadedFolder {
 }
 
 /**
- * Compares train.onnx with the step that rev.onnx and the plan stand for, byte for byte but for metadata: what is
+ * Compares train.onnx with the step that rev.onnx and the plan stand for, byte for byte but for metadata and for the
+ * file that weights lie in: what is
  * verified is then what is trained.
  * @throws DiagnosticError model/damaged, train/invalid
  */
 export function checkStep(dir: string, plan: Plan, { rev, chains, settings }: LoadedFolder): void {
   const path = join(dir, plan.model.train);
-  const { metadata } = readModel(path);
+  const train = readModel(path);
   const built = buildStep(rev, chains, settings).state.model;
   built.metadata.clear();
-  for (const [key, value] of metadata) built.metadata.set(key, value);
-  if (readFileSync(path).equals(encodeModel(built).bytes)) return;
+  for (const [key, value] of train.metadata) built.metadata.set(key, value);
+  if (modelDigest(train) === modelDigest(built)) return;
   throw new DiagnosticError(
     'train/invalid',
     path,

@@ -5,6 +5,9 @@ import { basename } from 'node:path';
 /** "/models/resnet20.onnx" → "resnet20"; a rev.onnx of ours keeps its original's name. */
 export const modelName = (path: string): string => basename(path).replace(/(\.rev)?\.onnx$/i, '');
 
+/** The data file that a model written by us may have beside it. */
+export const dataFile = (path: string): string => `${path}.data`;
+
 export interface OutputFiles {
   readonly rev: string;
   readonly train: string;

@@ -1,9 +1,26 @@
-// Early checks of a model that was read: are its weights there? Invariant: nothing is loaded; only the existence,
-// the place and the size of the data are looked at.
+// Early checks of a model that was read: are its weights there, and where? Invariant: nothing is loaded; only the
+// existence, the place and the size of the data are looked at.
 
 import { DiagnosticError } from '../diagnostics/index.js';
 import type { Model } from '../ir/index.js';
+import { recordOf } from './attribute.js';
+import type { ExternalFiles } from './external.js';
 import { TensorData } from './tensor-data.js';
+
+/** The folders that hold data files of a model. */
+export function dataFolders(model: Model): Set<string> {
+  const folders = new Set<string>();
+  const add = ({ folder }: ExternalFiles): void => {
+    if (folder !== undefined) folders.add(folder);
+  };
+  for (const tensor of tensors(model)) if (tensor.external) add(tensor.files);
+  for (const node of model.graph.nodes)
+    for (const [, attribute] of node.attributes.entries()) {
+      const record = recordOf(attribute);
+      if (record?.external) add(record.files);
+    }
+  return folders;
+}
 
 /** How many problems a message lists. */
 const LISTED = 5;

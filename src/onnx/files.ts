@@ -101,11 +101,40 @@ export class FileSource implements ByteSource {
 const stampOf = (stat: { size: number; mtimeMs: number; ino: number }): string =>
   `${stat.size}/${stat.mtimeMs}/${stat.ino}`;
 
-/** Writes a file in pieces, so that it appears under its name whole or not at all. */
-export function atomicWriteWith(
-  path: string,
-  body: (write: (b: Uint8Array) => void) => void,
-): void {
+type Body = (write: (b: Uint8Array) => void) => void;
+
+/**
+ * Writes files in pieces, so that each appears under its name whole or not at all, and all of them or none.
+ * @param files the last one may refer to the others: it is never seen with others than its own
+ */
+export function atomicWriteAll(files: readonly { readonly path: string; body: Body }[]): void {
+  const written: { path: string; temporary: string }[] = [];
+  let at = '';
+  try {
+    for (const { path, body } of files) {
+      at = path;
+      written.push({ path, temporary: writeTemporary(path, body) });
+    }
+    if (files.length > 1) rmSync(at, { force: true });
+    for (const { path, temporary } of written) {
+      at = path;
+      renameSync(temporary, path);
+    }
+  } catch (error) {
+    for (const { temporary } of written) rmSync(temporary, { force: true });
+    if (error instanceof Error && 'syscall' in error)
+      throw new DiagnosticError('usage/output', at, error.message);
+    throw error;
+  }
+}
+
+/** The same for one file. */
+export const atomicWriteWith = (path: string, body: Body): void => {
+  atomicWriteAll([{ path, body }]);
+};
+
+/** A new file beside `path` with the content meant for it; nothing is left if that fails. */
+function writeTemporary(path: string, body: Body): string {
   const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
   let fd: number | undefined;
   let made = false;
@@ -120,19 +149,16 @@ export function atomicWriteWith(
     fsyncSync(file);
     fd = undefined;
     closeSync(file);
-    renameSync(temporary, path);
+    return temporary;
   } catch (error) {
     if (fd !== undefined) closeSync(fd);
     if (made) rmSync(temporary, { force: true });
-    if (error instanceof Error && 'syscall' in error)
-      throw new DiagnosticError('usage/output', path, error.message);
     throw error;
   }
 }
 
 /** Writes a file so that it appears under its name whole or not at all. @throws DiagnosticError usage/output */
 export function atomicWrite(path: string, content: Uint8Array | string): void {
-  atomicWriteWith(path, (write) =>
-    write(typeof content === 'string' ? Buffer.from(content, 'utf8') : content),
-  );
+  const bytes = typeof content === 'string' ? Buffer.from(content, 'utf8') : content;
+  atomicWriteWith(path, (write) => write(bytes));
 }

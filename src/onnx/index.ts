@@ -1,7 +1,7 @@
 // ONNX files ⇄ the intermediate representation.
 
-export { checkWeights } from './check.js';
+export { checkWeights, dataFolders } from './check.js';
 export { atomicWrite, atomicWriteWith } from './files.js';
 export { decodeModel, readModel, readTensor } from './read.js';
 export { TensorData } from './tensor-data.js';
-export { encodeModel, writeModel, writeTensor } from './write.js';
+export { encodeModel, modelDigest, writeModel, writeTensor } from './write.js';

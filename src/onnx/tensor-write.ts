@@ -38,8 +38,10 @@ export class DataFile {
 export interface TensorTarget {
   /** Whether references to these data files will not hold, so that their content has to be taken along. */
   readonly relocates: (files: ExternalFiles) => boolean;
-  /** Set = larger tensors go there. */
+  /** Set = larger tensors that are new or change place go there. */
   readonly data: DataFile | undefined;
+  /** Whether those that lie in the model file go to `data` too. */
+  readonly all: boolean;
   /** The same target with every element in the model file, for tensors inside nodes. */
   readonly inline: TensorTarget;
 }
@@ -47,15 +49,17 @@ export interface TensorTarget {
 export function makeTarget(
   relocates: (files: ExternalFiles) => boolean,
   data: DataFile | undefined,
+  all = true,
 ): TensorTarget {
   const inline: TensorTarget = {
     relocates,
     data: undefined,
+    all: false,
     get inline() {
       return inline;
     },
   };
-  return { relocates, data, inline };
+  return { relocates, data, all, inline };
 }
 
 /** @param previous the tensor it replaces: its documentation, metadata and unknown fields are kept */
@@ -105,7 +109,7 @@ function keepRest(out: Output, from: TensorData | undefined): void {
 export function wantsMove(data: TensorData, target: TensorTarget): boolean {
   if (data.external) return target.relocates(data.files);
   const size = elementCount(data.dims) * ELEMENT_BYTES[data.dtype];
-  return !!target.data && size >= EXTERNAL_MIN && data.rawRange() !== undefined;
+  return !!target.data && target.all && size >= EXTERNAL_MIN && data.rawRange() !== undefined;
 }
 
 function elements(name: string, data: ConstantData): { piece: Piece; length: number } {

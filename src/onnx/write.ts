@@ -1,6 +1,7 @@
 // Model → bytes or files. Invariant: a model that has not changed is written as the very bytes it was read
 // from; a file appears whole or not at all; the files a model was read from are never overwritten.
 
+import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { DiagnosticError } from '../diagnostics/index.js';
@@ -8,9 +9,9 @@ import type { ConstantData, Model } from '../ir/index.js';
 import { recordOf } from './attribute.js';
 import { encode, fromBigInt } from './codec.js';
 import type { ExternalFiles } from './external.js';
-import { atomicWriteWith } from './files.js';
+import { atomicWriteAll } from './files.js';
 import { Output } from './output.js';
-import { MODEL, ModelRecord } from './record.js';
+import { MODEL, ModelRecord, ValueRecord } from './record.js';
 import { TensorData } from './tensor-data.js';
 import { DataFile, encodeTensor, makeTarget } from './tensor-write.js';
 import type { TensorTarget } from './tensor-write.js';
@@ -20,8 +21,9 @@ import { writeGraph } from './write-graph.js';
 const MAX_MESSAGE = 2 ** 31 - 1;
 
 /**
- * Where weights go. auto: where they are, or into a data file if the model would exceed 2 GiB; never: into the
- * model file; always: those of 1 KiB and more into a data file.
+ * Where weights go. auto: where they are (those of a model that came with data files into a data file again), or
+ * into a data file if the model would exceed 2 GiB; never: into the model file; always: those of 1 KiB and more
+ * into a data file.
  */
 type ExternalMode = 'auto' | 'never' | 'always';
 
@@ -52,13 +54,14 @@ export function encodeModel(
 
 /**
  * Writes the model, and a data file beside it where weights are external.
+ * @returns the paths of what was written, the model's last
  * @throws DiagnosticError usage/output
  */
 export function writeModel(
   model: Model,
   path: string,
   options: Omit<EncodeOptions, 'dataName'> = {},
-): void {
+): string[] {
   const record = model.source instanceof ModelRecord ? model.source : undefined;
   const folder = dirname(path);
   makeFolder(folder);
@@ -73,8 +76,20 @@ export function writeModel(
     if (target !== undefined)
       throw new DiagnosticError('usage/output', target, 'the model was read from this file');
   }
-  if (data) atomicWriteWith(dataPath, (write) => data.content.emit(write));
-  atomicWriteWith(path, (write) => main.emit(write));
+  const files = [
+    ...(data ? [{ path: dataPath, content: data.content }] : []),
+    { path, content: main },
+  ];
+  atomicWriteAll(files.map(({ content, ...at }) => ({ ...at, body: (w) => content.emit(w) })));
+  return files.map((file) => file.path);
+}
+
+/** SHA-256 of the model with every weight in it: equal for models that differ in where their weights lie. */
+export function modelDigest(model: Model): string {
+  const hash = createHash('sha256');
+  const target = makeTarget(() => true, undefined);
+  writeMessage(model, target, false).emit((bytes) => hash.update(bytes));
+  return hash.digest('hex');
 }
 
 function makeFolder(folder: string): void {
@@ -114,21 +129,36 @@ export function layout(
 ): Layout {
   const { external = 'auto', dataName } = options;
   const valueInfo = options.valueInfo ?? false;
-  const withData = (): Layout => {
+  const withData = (all: boolean): Layout => {
     if (dataName === undefined)
       throw new DiagnosticError('usage/output', 'model', 'no name for the data file is given');
     const data = new DataFile(dataName);
-    const main = writeMessage(model, makeTarget(relocates, data), valueInfo);
+    const main = writeMessage(model, makeTarget(relocates, data, all), valueInfo);
     return { main, data: data.content.length > 0 ? data : undefined };
   };
-  if (external === 'always') return withData();
+  if (external === 'always') return withData(true);
+  if (external === 'auto' && dataName !== undefined && cameWithData(model)) {
+    const laid = withData(false);
+    if (laid.main.length <= MAX_MESSAGE) return laid;
+  }
   const main = writeMessage(model, makeTarget(relocates, undefined), valueInfo);
   if (main.length <= MAX_MESSAGE) return { main, data: undefined };
-  if (external === 'auto') return withData();
+  if (external === 'auto') return withData(true);
   throw new DiagnosticError(
     'usage/output',
     'model',
     'a model of more than 2 GiB needs a data file',
+  );
+}
+
+/** Whether the model, or weights that are still in it, came with a data file. */
+function cameWithData(model: Model): boolean {
+  const outside = (data: ConstantData | undefined): boolean =>
+    data instanceof TensorData && data.external !== undefined;
+  if ([...model.graph.constants].some(({ constant }) => outside(constant))) return true;
+  const slots = model.source instanceof ModelRecord ? model.source.graph.slots : [];
+  return slots.some(
+    ({ value }) => value?.source instanceof ValueRecord && outside(value.source.constant),
   );
 }
 

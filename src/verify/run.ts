@@ -2,10 +2,18 @@
 // session is gone when the result is there.
 
 import { loadRuntime } from '../../runtime/session.js';
-import { elementCount } from '../ir/index.js';
+import type { Runtime } from '../../runtime/session.js';
+import type { InferenceSession } from 'onnxruntime-node';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ELEMENT_BYTES, elementCount } from '../ir/index.js';
 import type { Model, Tensor, Value } from '../ir/index.js';
 import { toInt64 } from '../ir/index.js';
-import { encodeModel } from '../onnx/index.js';
+import { TensorData, dataFolders, encodeModel, writeModel } from '../onnx/index.js';
+
+/** Beyond this the weights of a model are handed over by way of a file. */
+const LARGE = 2 ** 30;
 
 /**
  * Runs the model once on the CPU provider.
@@ -19,7 +27,7 @@ export async function runOnce(
   threads?: number,
 ): Promise<Map<Value, Float32Array>> {
   const ort = await loadRuntime();
-  const session = await ort.InferenceSession.create(encodeModel(model).bytes, {
+  const { session, remove } = await openSession(ort, model, {
     executionProviders: ['cpu'],
     graphOptimizationLevel: 'all',
     enableMemPattern: false,
@@ -44,5 +52,49 @@ export async function runOnce(
     return found;
   } finally {
     await session.release();
+    remove();
   }
+}
+
+type Options = NonNullable<Parameters<Runtime['InferenceSession']['create']>[1]>;
+
+/**
+ * A session of a model in memory; its data files are read where they lie.
+ * @returns also what to call when the session is gone
+ */
+async function openSession(
+  runtime: Runtime,
+  model: Model,
+  options: Options,
+): Promise<{ session: InferenceSession; remove: () => void }> {
+  const [folder, ...others] = dataFolders(model);
+  if (others.length === 0 && inlineBytes(model) < LARGE) {
+    const files = { model_external_initializers_file_folder_path: folder };
+    const extra = folder === undefined ? {} : { extra: { session: files } };
+    const { bytes } = encodeModel(model);
+    const session = await runtime.InferenceSession.create(bytes, { ...options, ...extra });
+    return { session, remove: () => undefined };
+  }
+  // ONNX Runtime takes data files from one folder only, and no model of 2 GiB from memory.
+  const temporary = mkdtempSync(join(tmpdir(), 'revnetify-'));
+  const remove = (): void => {
+    rmSync(temporary, { recursive: true, force: true });
+  };
+  try {
+    const path = join(temporary, 'model.onnx');
+    writeModel(model, path);
+    return { session: await runtime.InferenceSession.create(path, options), remove };
+  } catch (error) {
+    remove();
+    throw error;
+  }
+}
+
+/** Weights that would have to be in the bytes of the model. */
+function inlineBytes(model: Model): number {
+  let sum = 0;
+  for (const { constant } of model.graph.constants)
+    if (constant && !(constant instanceof TensorData && constant.external))
+      sum += elementCount(constant.dims) * ELEMENT_BYTES[constant.dtype];
+  return sum;
 }

@@ -5,7 +5,7 @@
 import { bindShapes, appendLoss, createState } from '../../passes/index.js';
 import type { CompileState, Settings } from '../../passes/index.js';
 import { invariant } from '../diagnostics/index.js';
-import { cloneModel, int } from '../ir/index.js';
+import { InlineData, Tensor, cloneModel, elementCount, int } from '../ir/index.js';
 import type { Model, Value } from '../ir/index.js';
 
 export interface TrainingForm {
@@ -28,6 +28,7 @@ export function batchNormTrainingForm(rev: Model, settings: Settings): TrainingF
   graph.removeDead();
   const labels = graph.inputs.indexOf(loss.labels);
   if (labels >= 0) graph.inputs.splice(labels, 1);
+  let distinct = 0;
   for (const node of graph.nodes) {
     if (node.op !== 'BatchNormalization' || node.domain !== '') continue;
     node.attributes = node.attributes.with({ training_mode: int(1) });
@@ -35,13 +36,19 @@ export function batchNormTrainingForm(rev: Model, settings: Settings): TrainingF
       [3, 'mean'],
       [4, 'var'],
     ] as const) {
-      const own = node.input(index);
-      // Sharing one pair of running statistics between nodes gives wrong results in ONNX Runtime.
-      if (own.uses.length > 1 && own.constant)
-        node.setInput(
-          index,
-          graph.addConstant(`${node.output().name}.running_${name}`, own.constant),
-        );
+      const { constant } = node.input(index);
+      invariant(constant, 'the statistics of a batch norm are constants');
+      // Sharing running statistics between nodes gives wrong results in ONNX Runtime, which merges short constants that
+      // are equal. The result does not depend on them, so each gets values that nothing else has.
+      const own = Tensor.of(
+        'float32',
+        constant.dims,
+        new Array<number>(elementCount(constant.dims)).fill(0.1234567 + distinct++),
+      );
+      node.setInput(
+        index,
+        graph.addConstant(`${node.output().name}.running_${name}`, new InlineData(own)),
+      );
       graph.addOutput(node, `${node.output().name}.new_${name}`);
     }
   }

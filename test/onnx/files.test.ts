@@ -29,7 +29,7 @@ import {
   readModel,
   writeModel,
 } from '../../src/onnx/index.js';
-import { atomicWriteWith } from '../../src/onnx/files.js';
+import { atomicWriteAll } from '../../src/onnx/files.js';
 import { layout } from '../../src/onnx/write.js';
 import {
   encodeSample,
@@ -298,11 +298,37 @@ describe('writing', () => {
   });
 
   test('shows nothing under the final name before all is written', () => {
-    atomicWriteWith(at('slow'), (write) => {
-      write(Uint8Array.of(1));
-      expect(existsSync(at('slow'))).toBe(false);
+    const slow = (name: string, byte: number): Parameters<typeof atomicWriteAll>[0][number] => ({
+      path: at(name),
+      body: (write) => {
+        write(Uint8Array.of(byte));
+        expect(existsSync(at('slow'))).toBe(false);
+      },
     });
+    atomicWriteAll([slow('slow', 1)]);
     expect(readdirSync(folder)).toEqual(['slow']);
+  });
+
+  test('of several files replaces all of them or none', () => {
+    const file = (name: string, text: string): Parameters<typeof atomicWriteAll>[0][number] => ({
+      path: at(name),
+      body: (write) => {
+        if (text === '') throw new Error('disk full');
+        write(Buffer.from(text));
+      },
+    });
+    const read = (): string[] => ['data', 'main'].map((name) => readFileSync(at(name), 'utf8'));
+    atomicWriteAll([file('data', 'd1'), file('main', 'm1')]);
+    expect(read()).toEqual(['d1', 'm1']);
+    expect(() => atomicWriteAll([file('data', 'd2'), file('main', '')])).toThrow('disk full');
+    expect(read()).toEqual(['d1', 'm1']);
+    expect(readdirSync(folder)).toEqual(['data', 'main']);
+    // Where the data cannot take its place, no old main is left to read it.
+    mkdirSync(at('taken', 'x'), { recursive: true });
+    expect(() => atomicWriteAll([file('taken', 'd3'), file('main', 'm3')])).toThrow(
+      /^usage\/output/,
+    );
+    expect(readdirSync(folder)).toEqual(['data', 'taken']);
   });
 });
 
