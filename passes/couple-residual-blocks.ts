@@ -26,6 +26,8 @@ const report = (block: ResidualBlock, coupled: boolean, reason: string): BlockRe
 export const coupleResidualBlocks = definePass({
   name: 'couple-residual-blocks',
   summary: 'rewrite runs of identity blocks into reversible couplings (recipe rewire)',
+  needs: ['find-residual-blocks'],
+  settings: ['recipe'],
   run: (state) => {
     const { graph } = state.model;
     if (state.settings.recipe === 'none') {

@@ -7,10 +7,11 @@ import type { Model, Value } from '../src/ir/index.js';
 import type { Target } from '../src/lowering/index.js';
 import type { CoupledChain } from '../src/reversible/index.js';
 import { definePass as defineAnyPass } from '../src/rewrite/index.js';
-import type { Pass } from '../src/rewrite/index.js';
+import type { Pass, PassOption } from '../src/rewrite/index.js';
 import type { Policy, ScheduledUnit } from '../src/schedule/index.js';
 
-export type Recipe = 'rewire' | 'none';
+export const RECIPES = ['rewire', 'none'] as const;
+export type Recipe = (typeof RECIPES)[number];
 
 export interface Settings {
   readonly recipe: Recipe;
@@ -78,7 +79,7 @@ export interface StepState {
 
 export interface CompileState {
   readonly model: Model;
-  readonly settings: Settings;
+  settings: Settings;
   /** Residual blocks as found, coupled or not. */
   blocks: readonly ResidualBlock[];
   reports: readonly BlockReport[];
@@ -105,5 +106,31 @@ export const createState = (model: Model, settings: Partial<Settings> = {}): Com
   notes: [],
 });
 
-/** Declares a pass over CompileState; its name must be that of its file. */
-export const definePass = (pass: Pass<CompileState>): Pass<CompileState> => defineAnyPass(pass);
+/**
+ * The settings that a pass may be given in a pipeline, as text: couple-residual-blocks{recipe=rewire}. What is given
+ * there becomes the setting from that pass on. A new setting that a pass of importPipeline or couplePipeline reads
+ * gets a line here and its name in the `settings` of that pass.
+ */
+const SETTINGS = {
+  recipe: { summary: 'how residual blocks become couplings', type: RECIPES },
+} as const satisfies Partial<Record<keyof Settings, PassOption>>;
+
+interface BuiltInPass {
+  readonly name: string;
+  readonly summary: string;
+  readonly needs?: readonly string[];
+  readonly settings?: readonly (keyof typeof SETTINGS)[];
+  readonly run: (state: CompileState) => void;
+}
+
+/** Declares a pass of this package; its name must be that of its file. */
+export function definePass({ settings = [], run, ...init }: BuiltInPass): Pass<CompileState> {
+  const options: Record<string, PassOption> = {};
+  for (const name of settings) options[name] = SETTINGS[name];
+  const set = (state: CompileState, values: Readonly<Record<string, unknown>>): void => {
+    const given = Object.entries(values).filter(([, value]) => value !== undefined);
+    state.settings = { ...state.settings, ...Object.fromEntries(given) };
+    run(state);
+  };
+  return defineAnyPass<CompileState, typeof options>({ ...init, options, run: set }, true);
+}

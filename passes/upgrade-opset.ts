@@ -9,8 +9,11 @@
 import { definePass } from '../src/rewrite/index.js';
 import { convertOpset } from '../src/rewrite/upgrades/index.js';
 
-export const upgradeOpset = definePass({
-  name: 'upgrade-opset',
-  summary: 'bring every node to opset 17',
-  run: ({ model }) => convertOpset(model),
-});
+export const upgradeOpset = definePass(
+  {
+    name: 'upgrade-opset',
+    summary: 'bring every node to opset 17',
+    run: ({ model }) => convertOpset(model),
+  },
+  true,
+);

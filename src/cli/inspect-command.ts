@@ -1,12 +1,10 @@
 // revnetify inspect FILE: the residual blocks of a model, or what a plan says.
 
-import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { analyseModel } from '../compiler/index.js';
-import { DiagnosticError } from '../diagnostics/index.js';
 import { readModel } from '../onnx/index.js';
-import { PLAN_SCHEMA_VERSION } from '../plan/index.js';
-import type { Plan, PlanMemory } from '../plan/index.js';
+import { readPlanFile } from '../plan/index.js';
+import type { PlanMemory } from '../plan/index.js';
 import {
   columns,
   formatBytes,
@@ -64,23 +62,6 @@ function inspectModel(path: string, options: Options): void {
       ...(rows.length > 0 ? ['', columns(rows, new Set([0, 1, 2, 3, 4]))] : []),
     ].join('\n'),
   );
-}
-
-const PARTS = ['model', 'assumptions', 'units', 'chains', 'memory', 'cost'] as const;
-
-function readPlanFile(path: string): Plan {
-  const bad = (why: string): DiagnosticError => new DiagnosticError('plan/invalid', path, why);
-  let plan: Partial<Plan> | null;
-  try {
-    plan = JSON.parse(readFileSync(path, 'utf8')) as Partial<Plan> | null;
-  } catch (error) {
-    throw bad(error instanceof Error ? error.message : String(error));
-  }
-  if (plan?.schemaVersion !== PLAN_SCHEMA_VERSION)
-    throw bad(`it is no plan of schema version ${PLAN_SCHEMA_VERSION}`);
-  const missing = PARTS.filter((part) => typeof plan[part] !== 'object');
-  if (missing.length > 0) throw bad(`it has no ${missing.join(', ')}`);
-  return plan as Plan;
 }
 
 function inspectPlan(path: string, options: Options): void {

@@ -1,13 +1,15 @@
-// Run by `npm run prepare` in a checkout: makes the built command executable and puts it where npx looks first, so
-// that `npx revnetify` runs this checkout. (npm links the commands of dependencies, not those of the package itself.)
+// Run at the end of `npm run build`: copies what the compiler leaves behind (the schema of the plan), makes the built
+// command executable and puts it where npx looks first, so that `npx revnetify` runs this checkout. (npm links the
+// commands of dependencies, not those of the package itself.)
 
-import { chmodSync, existsSync, rmSync, symlinkSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, rmSync, symlinkSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 
 const root = resolve(import.meta.dirname, '../../..');
 const command = join(root, 'dist/src/cli/main.js');
 const folder = join(root, 'node_modules/.bin');
 
+copyFileSync(join(root, 'src/plan/plan.schema.json'), join(root, 'dist/src/plan/plan.schema.json'));
 chmodSync(command, 0o755);
 if (process.platform !== 'win32' && existsSync(folder)) {
   const link = join(folder, 'revnetify');

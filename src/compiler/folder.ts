@@ -18,12 +18,11 @@ import { DiagnosticError } from '../diagnostics/index.js';
 import type { Model, Value } from '../ir/index.js';
 import { inferTypes } from '../analysis/index.js';
 import { atomicWrite, modelDigest, readModel, writeModel } from '../onnx/index.js';
-import { PLAN_SCHEMA_VERSION } from '../plan/index.js';
+import { PLAN_SCHEMA_VERSION, formatPlan } from '../plan/index.js';
 import type { Plan } from '../plan/index.js';
 import type { CoupledChain } from '../reversible/index.js';
 import type { Compiled } from './compile.js';
 import { dataFile, outputFiles } from './names.js';
-import { formatPlan } from './plan.js';
 import { buildStep } from './step.js';
 
 const messageOf = (error: unknown): string =>

@@ -1,6 +1,7 @@
 // Assembles the plan. In: the built step, its two baselines, the reports of the passes. Out: the plan, ready to be
 // written. Invariant: deterministic: nothing here depends on time, machine or iteration over unordered sets.
 
+import { basename } from 'node:path';
 import type { CompileState } from '../../passes/index.js';
 import { invariant } from '../diagnostics/index.js';
 import { elementCount, isStatic } from '../ir/index.js';
@@ -99,7 +100,8 @@ export function assemblePlan(parts: PlanParts): Plan {
       name: parts.name,
       rev: files.rev,
       train: files.train,
-      source: parts.source,
+      // Not its folder: the same model elsewhere gives the same plan.
+      source: basename(parts.source),
       parameters: {
         before: parameterCount(parts.originalStored.state),
         after: parameterCount(state),
@@ -145,6 +147,3 @@ export function assemblePlan(parts: PlanParts): Plan {
     measured: [],
   };
 }
-
-/** The plan as text: two-space JSON with a final newline. */
-export const formatPlan = (plan: Plan): string => `${JSON.stringify(plan, null, 2)}\n`;

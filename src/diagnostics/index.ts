@@ -95,8 +95,18 @@ const CATALOGUE = {
   },
   'pass/failed': {
     exit: EXIT.internal,
-    what: 'a pass left an invalid graph behind',
+    what: 'a pass failed',
     hint: 'this is a bug in the pass; please report it with the model',
+  },
+  'pass/invalid': {
+    exit: EXIT.usage,
+    what: 'this is not a pass',
+    hint: 'see "Passes of your own" in README.md for a pass that works',
+  },
+  'pass/unknown': {
+    exit: EXIT.usage,
+    what: 'a pipeline cannot be understood',
+    hint: 'revnetify --list-passes lists the passes and their options',
   },
   'verify/failed': {
     exit: EXIT.verificationFailed,

@@ -138,13 +138,18 @@ export function verifyGraph(model: Model): Problem[] {
 /** How many problems a message names. */
 const NAMED = 3;
 
+/** Problems as one text: the first few, with their rules. */
+export function describeProblems(problems: readonly Problem[]): string {
+  const list = problems.slice(0, NAMED).map((p) => `${p.rule}: ${p.where}: ${p.message}`);
+  if (problems.length > NAMED) list.push(`and ${problems.length - NAMED} more`);
+  return list.join('; ');
+}
+
 /** @throws DiagnosticError pass/failed naming the pass, the rule and the node */
 export function assertValid(model: Model, afterPass?: string): void {
   const problems = verifyGraph(model);
   const [first] = problems;
   if (!first) return;
-  const list = problems.slice(0, NAMED).map((p) => `${p.rule}: ${p.where}: ${p.message}`);
-  if (problems.length > NAMED) list.push(`and ${problems.length - NAMED} more`);
   const where = afterPass === undefined ? first.where : `pass ${afterPass}, ${first.where}`;
-  throw new DiagnosticError('pass/failed', where, list.join('; '));
+  throw new DiagnosticError('pass/failed', where, describeProblems(problems));
 }

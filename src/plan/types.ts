@@ -1,8 +1,18 @@
 // The plan: contract between the compiler, the runtimes and the reports. Written as <name>.plan.json beside
 // the step graph it describes. Invariant: made from the same inputs, byte for byte the same.
+//
+// plan.schema.json says the same as a published JSON Schema; it is made from this file, comments included. After a
+// change here: npm run schema.
 
 /** Raised when a field changes its meaning or goes away. */
 export const PLAN_SCHEMA_VERSION = 1;
+
+/**
+ * A whole number of bytes, elements, samples or places.
+ * @asType integer
+ * @minimum 0
+ */
+export type Count = number;
 
 /** What an input of the step graph is for. */
 export type InputRole =
@@ -19,7 +29,7 @@ export interface PlanInput {
   readonly name: string;
   readonly role: InputRole;
   readonly dtype: string;
-  readonly shape: readonly number[];
+  readonly shape: readonly Count[];
   /** The output that holds its next value (weight, velocity, statistic). */
   readonly next?: string;
   /** For a velocity: the weight it belongs to. */
@@ -64,9 +74,9 @@ export interface PlanUnit {
 export interface PlanStep {
   readonly phase: 'forward' | 'recompute' | 'backward' | 'update';
   readonly unit: string;
-  readonly nodes: number;
+  readonly nodes: Count;
   /** Largest sum of live bytes during this stretch. */
-  readonly peakBytes: number;
+  readonly peakBytes: Count;
 }
 
 export type BufferCategory =
@@ -75,59 +85,63 @@ export type BufferCategory =
 export interface PlanBuffer {
   readonly value: string;
   readonly category: BufferCategory;
-  readonly shape: readonly number[];
-  readonly bytes: number;
+  readonly shape: readonly Count[];
+  readonly bytes: Count;
   /** Indices into steps. */
-  readonly firstStep: number;
-  readonly lastStep: number;
+  readonly firstStep: Count;
+  readonly lastStep: Count;
 }
 
 /** Predicted memory of one way of training, above the loaded model (weights, optimizer state, batch). */
 export interface PlanMemory {
   /** Memory the executor has resident at its highest: live buffers and the operators' own workspace, with what
    * the arena, where it is used, loses between them. */
-  readonly peakBytes: number;
+  readonly peakBytes: Count;
   /** What tensors are allocated with: the executor's arena (faster), or, where that would hold much more than is
    * live, the system's allocator. A runtime follows it. */
   readonly allocator: 'arena' | 'system';
   /** Largest sum of buffers in use at once that are not weights, optimizer state or batch. */
-  readonly activationBytes: number;
+  readonly activationBytes: Count;
   /** Node at which the sum of buffers and workspace is largest; what it is made of there. */
   readonly peakNode: string;
-  readonly byCategory: Readonly<Partial<Record<BufferCategory, number>>>;
+  readonly byCategory: Readonly<Partial<Record<BufferCategory, Count>>>;
 }
 
+/** What a run really took. */
 export interface PlanMeasurement {
+  /** What was measured: "plan", or a name given by hand. One entry per name. */
   readonly variant: string;
-  readonly peakBytes: number;
-  readonly activationBytes: number;
+  readonly peakBytes: Count;
+  readonly activationBytes: Count;
+  /** @minimum 0 */
   readonly secondsPerStep: number;
 }
 
 export interface Plan {
-  readonly schemaVersion: number;
+  readonly schemaVersion: Count;
   readonly model: {
     readonly name: string;
     /** File names, in the folder of the plan. */
     readonly rev: string;
     readonly train: string;
+    /** File name of the original, without its folder. */
     readonly source: string;
-    readonly parameters: { readonly before: number; readonly after: number };
-    readonly weightBytes: number;
+    readonly parameters: { readonly before: Count; readonly after: Count };
+    readonly weightBytes: Count;
   };
   readonly recipe: string;
   readonly assumptions: {
-    readonly batch: number;
-    readonly imageShape: readonly number[];
-    readonly classes: number;
+    readonly batch: Count;
+    readonly imageShape: readonly Count[];
+    readonly classes: Count;
     readonly dtype: 'float32';
     readonly optimizer: 'sgd';
     readonly nesterov: boolean;
     readonly target: string;
     readonly policy: string;
-    readonly seed: number;
-    readonly opset: number;
-    readonly inputShapes: Readonly<Record<string, readonly number[]>>;
+    readonly seed: Count;
+    readonly opset: Count;
+    readonly inputShapes: Readonly<Record<string, readonly Count[]>>;
   };
   readonly notes: readonly string[];
   readonly inputs: readonly PlanInput[];
@@ -146,11 +160,11 @@ export interface Plan {
   };
   readonly cost: {
     /** One forward pass of the original, in floating point operations. */
-    readonly forwardFlops: number;
+    readonly forwardFlops: Count;
     /** One training step of the original with stored activations. */
-    readonly stepFlopsBefore: number;
+    readonly stepFlopsBefore: Count;
     /** One training step under this plan. */
-    readonly stepFlopsAfter: number;
+    readonly stepFlopsAfter: Count;
     readonly ratio: number;
   };
   readonly measured: readonly PlanMeasurement[];

@@ -4,6 +4,7 @@
 
 import { createHash } from 'node:crypto';
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -30,9 +31,10 @@ export function compileRuntime(folders: readonly string[] = RUNTIME): string {
   const out = mkdtempSync(join(cache, 'runtime-'));
   for (const folder of folders)
     for (const name of readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })) {
-      if (!name.endsWith('.ts')) continue;
       const to = join(out, folder, name.replace(/ts$/, 'js'));
-      mkdirSync(dirname(to), { recursive: true });
+      if (/\.(ts|json)$/.test(name)) mkdirSync(dirname(to), { recursive: true });
+      if (name.endsWith('.json')) copyFileSync(join(root, folder, name), to);
+      if (!name.endsWith('.ts')) continue;
       writeFileSync(to, transpiled(readFileSync(join(root, folder, name), 'utf8'), cache));
     }
   return out;
