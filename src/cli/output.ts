@@ -1,6 +1,11 @@
 // What the user sees. In: results. Out: the result on stdout, everything else on stderr. Invariant: with --json
 // stdout holds one JSON object and nothing else.
 
+import pc from 'picocolors';
+
+/** Colours where a person looks at them: not in files and pipes, and not with NO_COLOR. */
+export const paint = pc.createColors(process.stdout.isTTY && process.stdout.hasColors());
+
 export interface OutputOptions {
   readonly json: boolean;
   readonly quiet: boolean;

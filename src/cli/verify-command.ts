@@ -6,7 +6,7 @@ import { checkStep, loadCoupled } from '../compiler/index.js';
 import { EXIT } from '../diagnostics/index.js';
 import { THRESHOLDS, verifyModel } from '../verify/index.js';
 import type { VerifyResult } from '../verify/index.js';
-import { columns, outputOptions, printJson, printResult } from './output.js';
+import { columns, outputOptions, paint, printJson, printResult } from './output.js';
 import { positiveInteger, wholeNumber } from './parse.js';
 
 interface Options {
@@ -78,6 +78,6 @@ export function describeVerification(r: VerifyResult): string {
         `≤ ${figure(t.finiteDifferences)}`,
       ],
     );
-  const verdict = r.passed ? 'passed' : `FAILED: ${r.failures.join('; ')}`;
+  const verdict = r.passed ? paint.green('passed') : paint.red(`FAILED: ${r.failures.join('; ')}`);
   return [`verification at batch ${r.batch}: ${verdict}`, columns(rows)].join('\n');
 }

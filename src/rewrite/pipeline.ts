@@ -38,7 +38,7 @@ export function parsePipeline<S extends PassState>(
 export const printPipeline = (passes: readonly Pass<never>[]): string =>
   passes.map(printPass).join(',');
 
-export function printPass({ name, given }: Pass<never>): string {
+function printPass({ name, given }: Pass<never>): string {
   const options = Object.entries(given).map(([key, value]) => {
     const text = String(value);
     return `${key}=${typeof value !== 'string' || BARE.test(text) ? text : JSON.stringify(text)}`;

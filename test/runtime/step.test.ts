@@ -136,9 +136,9 @@ describe('what cannot be used', () => {
       /several plans: other\.plan\.json, tiny\.plan\.json/,
     ],
     ['no JSON', (at) => writeFileSync(join(at, 'a.plan.json'), '{'), /cannot be read/],
-    ['null', (at) => writeFileSync(join(at, 'a.plan.json'), 'null'), /schemaVersion is undefined/],
+    ['null', (at) => writeFileSync(join(at, 'a.plan.json'), 'null'), /schemaVersion is missing/],
     ['another version', (at) => changed(at, (p) => ({ ...p, schemaVersion: 99 })), /is 99/],
-    ['no inputs', (at) => changed(at, (p) => ({ ...p, inputs: undefined })), /not complete/],
+    ['no inputs', (at) => changed(at, (p) => ({ ...p, inputs: undefined })), /inputs is missing/],
     [
       'no labels',
       (at) => changed(at, (p) => ({ ...p, inputs: p.inputs.filter((i) => i.role !== 'labels') })),
