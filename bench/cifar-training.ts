@@ -1,8 +1,9 @@
-// npm run bench:cifar: does the reversible network learn as well as its original? In: CIFAR-10
+// npm run bench:cifar: do the reversible networks learn as well as their original? In: CIFAR-10
 // (node bench/data/cifar10.mjs fetches it), seeds, steps. Out: losses on the way, test accuracy of every run, means and
-// their difference in points. Invariant: both variants of a seed start from the same weights and see the same batches.
+// their distance from plain in points. Invariant: the variants of a seed start from the same weights, as far as they have
+// them, and see the same batches.
 
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { availableParallelism, cpus } from 'node:os';
 import prettier from 'prettier';
@@ -23,17 +24,12 @@ import {
 import type { CommonOptions } from './lib/command.js';
 import { withTemporary } from './lib/folder.js';
 import { markdownTable, percent } from './lib/table.js';
+import { VARIANTS, VARIANT_NAMES } from './lib/variants.js';
+import type { Variant } from './lib/variants.js';
 
 const RESULTS = 'bench/results/cifar.json';
 /** Steps between two reported losses; each is the mean since the last one. */
 const EVERY = 100;
-
-const VARIANTS = {
-  plain: { recipe: 'none', policy: 'store' },
-  reversible: { recipe: 'rewire', policy: 'reverse' },
-} as const;
-type Variant = keyof typeof VARIANTS;
-const VARIANT_NAMES = Object.keys(VARIANTS) as Variant[];
 
 interface Options extends CommonOptions {
   readonly data: string;
@@ -57,13 +53,19 @@ const command = benchmark('bench:cifar', 'trains a ResNet and its reversible for
     [0, 1],
   )
   .option('--variants <list>', VARIANT_NAMES.join(', '), words('--variants', VARIANT_NAMES), [
-    ...VARIANT_NAMES,
+    'plain',
+    'rewire',
+    'paper',
+    'split-params',
   ])
   .option('--steps <n>', 'training steps', positiveInteger('--steps'), 2000)
   .option('--batch <n>', 'batch size', positiveInteger('--batch'), 64)
   .option('--lr <x>', 'highest learning rate; falls to 0 as a cosine', nonNegative('--lr'), 0.1)
   .option('--warmup <n>', 'steps of linear warm-up', wholeNumber('--warmup'), 100)
-  .option('--write', `also write ${RESULTS}`);
+  .option(
+    '--write',
+    `also write ${RESULTS}; runs of other variants and seeds with the same settings stay`,
+  );
 
 interface Run {
   readonly variant: Variant;
@@ -84,6 +86,7 @@ const trainRun = (variant: Variant, seed: number, options: Options): Promise<Run
       name: `preresnet${depth}`,
       source: `preResNet({ depth: ${depth}, seed: ${seed} })`,
       batch,
+      seed,
       ...VARIANTS[variant],
     });
     writeFolder(compiled, dir);
@@ -122,29 +125,34 @@ interface Result {
   readonly settings: Pick<Options, 'depth' | 'steps' | 'batch' | 'lr' | 'warmup'>;
   readonly platform: { readonly cpu: string; readonly threads: number; readonly node: string };
   readonly runs: readonly Run[];
-  readonly meanAccuracy: Readonly<Record<Variant, number | null>>;
-  /** Reversible minus plain, in percentage points; null unless both were trained. */
-  readonly differencePoints: number | null;
+  readonly means: readonly {
+    readonly variant: Variant;
+    readonly accuracy: number;
+    /** Distance from plain's mean in percentage points; null where plain was not trained. */
+    readonly points: number | null;
+  }[];
 }
 
 function summarise(runs: readonly Run[], options: Options): Result {
   const { depth, steps, batch, lr, warmup } = options;
   const of = (variant: Variant): number | null =>
     mean(runs.filter((run) => run.variant === variant).map((run) => run.testAccuracy));
-  const meanAccuracy = { plain: of('plain'), reversible: of('reversible') };
-  const { plain, reversible } = meanAccuracy;
-  const differencePoints =
-    plain === null || reversible === null ? null : 100 * (reversible - plain);
+  const plain = of('plain');
+  const means = VARIANT_NAMES.flatMap((variant) => {
+    const accuracy = of(variant);
+    if (accuracy === null) return [];
+    return [{ variant, accuracy, points: plain === null ? null : 100 * (accuracy - plain) }];
+  });
   const platform = {
     cpu: cpus()[0]?.model ?? process.arch,
     threads: options.threads ?? availableParallelism(),
     node: process.version,
   };
   const settings = { depth, steps, batch, lr, warmup };
-  return { settings, platform, runs, meanAccuracy, differencePoints };
+  return { settings, platform, runs, means };
 }
 
-function describe({ runs, meanAccuracy, differencePoints }: Result): string {
+function describe({ runs, means }: Result): string {
   const marks = [...new Set(runs.flatMap((run) => run.losses.map(({ step }) => step)))];
   const name = ({ variant, seed }: Run): string => `${variant}, seed ${seed}`;
   const lossAt = (run: Run, step: number): string =>
@@ -157,19 +165,36 @@ function describe({ runs, meanAccuracy, differencePoints }: Result): string {
     ),
     '',
     markdownTable(
-      ['run', 'test accuracy', 's/step'],
+      ['run', 'test accuracy', 'to plain', 's/step'],
       [
-        ...runs.map((run) => [name(run), percent(run.testAccuracy), run.secondsPerStep.toFixed(3)]),
-        ...VARIANT_NAMES.flatMap((variant) => {
-          const value = meanAccuracy[variant];
-          return value === null ? [] : [[`${variant}, mean`, percent(value), '']];
-        }),
+        ...runs.map((run) => [
+          name(run),
+          percent(run.testAccuracy),
+          '',
+          run.secondsPerStep.toFixed(3),
+        ]),
+        ...means.map(({ variant, accuracy, points }) => [
+          `${variant}, mean`,
+          percent(accuracy),
+          points === null ? '' : points.toFixed(2),
+          '',
+        ]),
       ],
     ),
   ];
-  if (differencePoints !== null)
-    lines.push('', `reversible − plain: ${differencePoints.toFixed(2)} points`);
   return lines.join('\n');
+}
+
+/** Runs of an earlier result that this one neither repeats nor contradicts. */
+function kept(runs: readonly Run[], options: Options): Run[] {
+  if (!existsSync(RESULTS)) return [];
+  const before = JSON.parse(readFileSync(RESULTS, 'utf8')) as Result;
+  const { depth, steps, batch, lr, warmup } = options;
+  const same =
+    JSON.stringify(before.settings) === JSON.stringify({ depth, steps, batch, lr, warmup });
+  const repeated = (run: Run): boolean =>
+    runs.some(({ variant, seed }) => variant === run.variant && seed === run.seed);
+  return same ? before.runs.filter((run) => !repeated(run)) : [];
 }
 
 async function write(result: Result): Promise<void> {
@@ -191,9 +216,12 @@ await runBenchmark(command, async () => {
     );
   const runs: Run[] = [];
   for (const seed of options.seeds)
-    for (const variant of options.variants) runs.push(await trainRun(variant, seed, options));
+    for (const variant of options.variants) {
+      runs.push(await trainRun(variant, seed, options));
+      // Hours of work: not to be lost with the last run.
+      if (options.write) await write(summarise([...kept(runs, options), ...runs], options));
+    }
   const result = summarise(runs, options);
-  if (options.write) await write(result);
   if (options.json) printJson(result);
   else printResult(describe(result));
 });

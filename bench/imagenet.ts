@@ -7,12 +7,13 @@ import { measure } from '../runtime/index.js';
 import { printJson, printResult } from '../src/cli/output.js';
 import { positiveInteger } from '../src/cli/parse.js';
 import { compile, modelName, writeFolder } from '../src/compiler/index.js';
-import type { CompileOptions } from '../src/compiler/index.js';
 import { checkWeights, readModel, writeModel } from '../src/onnx/index.js';
 import type { PlanBlock, PlanMemory } from '../src/plan/index.js';
-import { benchmark, paths, progress, runBenchmark, threadsOf } from './lib/command.js';
+import { benchmark, paths, progress, runBenchmark, threadsOf, words } from './lib/command.js';
 import type { CommonOptions } from './lib/command.js';
 import { withTemporary } from './lib/folder.js';
+import { VARIANTS, VARIANT_NAMES } from './lib/variants.js';
+import type { Variant } from './lib/variants.js';
 import { markdownTable, megabytes, percent, signedPercent } from './lib/table.js';
 
 /** Blocks per stage of torchvision's bottleneck networks. */
@@ -26,11 +27,17 @@ interface Options extends CommonOptions {
   readonly batch: number;
   readonly image: number;
   readonly steps: number;
+  readonly variants: Variant[];
 }
 
 const command = benchmark('bench:imagenet', 'conversion, memory and prediction on ImageNet ResNets')
   .option('--models <list>', 'ONNX files, separated by commas', paths)
   .option('--batch <n>', 'batch size', positiveInteger('--batch'), 16)
+  .option('--variants <list>', VARIANT_NAMES.join(', '), words('--variants', VARIANT_NAMES), [
+    'rewire',
+    'paper',
+    'split',
+  ])
   .option('--image <n>', 'height and width of the images', positiveInteger('--image'), 224)
   .option('--steps <n>', 'steps per measurement', positiveInteger('--steps'), 3);
 
@@ -47,19 +54,20 @@ interface Side {
 
 interface Row {
   readonly model: string;
+  readonly variant: Variant;
   readonly blocks: number;
   readonly coupledBlocks: number;
-  readonly reversible: Side;
-  readonly stored: Side;
-  /** 1 − reversible / stored, of measured peaks. */
+  readonly parameters: number;
+  readonly side: Side;
+  /** 1 − this / plain, of measured peaks. */
   readonly savedRatio: number;
 }
 
 async function measureSide(
   path: string,
-  settings: Pick<CompileOptions, 'recipe' | 'policy'>,
+  variant: Variant,
   options: Options,
-): Promise<{ side: Side; blocks: readonly PlanBlock[] }> {
+): Promise<{ side: Side; blocks: readonly PlanBlock[]; parameters: number }> {
   const name = modelName(path);
   return withTemporary(async (dir) => {
     const began = performance.now();
@@ -71,7 +79,7 @@ async function measureSide(
       name,
       source: path,
       batch,
-      ...settings,
+      ...VARIANTS[variant],
       ...(input ? { inputShapes: new Map([[input.name, [batch, 3, image, image]]]) } : {}),
     });
     writeFolder(compiled, dir);
@@ -90,60 +98,62 @@ async function measureSide(
       secondsPerStep: measured.secondsPerStep,
       losses,
     };
-    progress(`${name}, ${settings.policy}: ${megabytes(measured.peakBytes)} MB`);
-    return { side, blocks: plan.blocks };
+    progress(`${name}, ${variant}: ${megabytes(measured.peakBytes)} MB`);
+    return { side, blocks: plan.blocks, parameters: plan.model.parameters.after };
   });
 }
 
-async function measureModel(path: string, options: Options): Promise<Row> {
-  const model = modelName(path);
-  const { side: reversible, blocks } = await measureSide(
-    path,
-    { recipe: 'rewire', policy: 'reverse' },
-    options,
-  );
-  const { side: stored } = await measureSide(path, { recipe: 'none', policy: 'store' }, options);
-  return {
-    model,
+async function measureModel(path: string, options: Options): Promise<Row[]> {
+  const rows: Row[] = [];
+  const plain = await measureSide(path, 'plain', options);
+  const row = (variant: Variant, { side, blocks, parameters }: typeof plain): Row => ({
+    model: modelName(path),
+    variant,
     blocks: blocks.length,
     coupledBlocks: blocks.filter((b) => b.coupled).length,
-    reversible,
-    stored,
-    savedRatio: 1 - reversible.measuredPeakBytes / stored.measuredPeakBytes,
-  };
+    parameters,
+    side,
+    savedRatio: 1 - side.measuredPeakBytes / plain.side.measuredPeakBytes,
+  });
+  rows.push(row('plain', plain));
+  for (const variant of options.variants)
+    if (variant !== 'plain') rows.push(row(variant, await measureSide(path, variant, options)));
+  return rows;
 }
 
 /** The built-in networks go through a file like any other, so that conversion seconds mean the same. */
-const measureBuiltIn = (name: string, layers: readonly number[], options: Options): Promise<Row> =>
+const measureBuiltIn = (
+  name: string,
+  layers: readonly number[],
+  options: Options,
+): Promise<Row[]> =>
   withTemporary((dir) => {
     const path = `${dir}/${name}.onnx`;
     writeModel(resNetImageNet({ layers, block: 'bottleneck', image: options.image }), path);
     return measureModel(path, options);
   });
 
-const cells = (row: Row, way: 'reversible' | 'stored'): (string | number)[] => {
-  const side = row[way];
-  return [
-    row.model,
-    way,
-    side.conversionSeconds.toFixed(1),
-    megabytes(side.predicted.activationBytes),
-    megabytes(side.predicted.peakBytes),
-    megabytes(side.measuredPeakBytes),
-    signedPercent(side.gap),
-    side.secondsPerStep.toFixed(2),
-    way === 'reversible' ? percent(row.savedRatio) : '',
-  ];
-};
+const cells = ({ model, variant, parameters, side, savedRatio }: Row): (string | number)[] => [
+  model,
+  variant,
+  `${(parameters / 1e6).toFixed(2)} M`,
+  side.conversionSeconds.toFixed(1),
+  megabytes(side.predicted.activationBytes),
+  megabytes(side.predicted.peakBytes),
+  megabytes(side.measuredPeakBytes),
+  signedPercent(side.gap),
+  side.secondsPerStep.toFixed(2),
+  variant === 'plain' ? '' : percent(savedRatio),
+];
 
 await runBenchmark(command, async () => {
   const options = command.opts<Options>();
   const rows: Row[] = [];
   if (options.models)
-    for (const path of options.models) rows.push(await measureModel(path, options));
+    for (const path of options.models) rows.push(...(await measureModel(path, options)));
   else
     for (const [name, layers] of Object.entries(BUILT_IN))
-      rows.push(await measureBuiltIn(name, layers, options));
+      rows.push(...(await measureBuiltIn(name, layers, options)));
   const { batch, image } = options;
   if (options.json) printJson({ batch, image, rows });
   else
@@ -152,6 +162,7 @@ await runBenchmark(command, async () => {
         [
           'model',
           'training',
+          'parameters',
           'conversion, s',
           'predicted live, MB',
           'predicted peak, MB',
@@ -160,7 +171,7 @@ await runBenchmark(command, async () => {
           's/step',
           'saved',
         ],
-        rows.flatMap((row) => [cells(row, 'reversible'), cells(row, 'stored')]),
+        rows.map(cells),
         2,
       ),
     );

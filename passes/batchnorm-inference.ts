@@ -7,13 +7,7 @@ import { definePass } from './state.js';
 export const batchNormInference = definePass({
   name: 'batchnorm-inference',
   summary: 'bring every batch norm into its inference form',
-  run: ({ model: { graph }, notes }) => {
-    const has = (op: string): boolean => [...graph.nodes].some((node) => node.op === op);
-    if (has('Conv') && !has('BatchNormalization'))
-      notes.push(
-        'the model has no batch norm; if the exporter folded it into the convolutions, export again with ' +
-          'torch.onnx.export(model.eval(), …, training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False)',
-      );
+  run: ({ model: { graph } }) => {
     for (const node of [...graph.nodes]) {
       if (node.op !== 'BatchNormalization' || node.domain !== '') continue;
       if (node.attributes.int('training_mode', 0) === 0 && node.outputs.length === 1) continue;

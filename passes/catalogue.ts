@@ -11,7 +11,9 @@ import { foldConstants } from './fold-constants.js';
 import { freeBatch } from './free-batch.js';
 import { inferTypesPass } from './infer-types.js';
 import { lowerGradients } from './lower-gradients.js';
+import { partitionChannels } from './partition-channels.js';
 import { orderStep } from './order-step.js';
+import { restoreBatchNorm } from './restore-batch-norm.js';
 import { relaxReshapes } from './relax-reshapes.js';
 import { upgradeOpset } from './upgrade-opset.js';
 
@@ -27,7 +29,13 @@ export const importPipeline = [
 ];
 
 /** Residual → reversible; ends in what rev.onnx holds. */
-export const couplePipeline = [findResidualBlocksPass, coupleResidualBlocks, inferTypesPass];
+export const couplePipeline = [
+  restoreBatchNorm,
+  findResidualBlocksPass,
+  coupleResidualBlocks,
+  partitionChannels,
+  inferTypesPass,
+];
 
 /** Inference graph → training step; ends in what train.onnx holds. */
 export const stepPipeline = [

@@ -5,16 +5,55 @@ import type { ResidualBlock } from '../src/analysis/index.js';
 import type { BackwardResult, WeightUpdate } from '../src/autodiff/index.js';
 import type { Model, Value } from '../src/ir/index.js';
 import type { Target } from '../src/lowering/index.js';
-import type { CoupledChain } from '../src/reversible/index.js';
+import type {
+  CoupledChain,
+  CoupledSection,
+  Head,
+  Match,
+  Partition,
+  Stem,
+} from '../src/reversible/index.js';
+import { HEADS, MATCHES, PARTITIONS, STEMS } from '../src/reversible/index.js';
 import { definePass as defineAnyPass } from '../src/rewrite/index.js';
 import type { Pass, PassOption } from '../src/rewrite/index.js';
 import type { Policy, ScheduledUnit } from '../src/schedule/index.js';
 
-export const RECIPES = ['rewire', 'none'] as const;
+export const RECIPES = ['paper', 'rewire', 'none'] as const;
 export type Recipe = (typeof RECIPES)[number];
+
+/** What becomes of a block that changes the shape: part of the coupling with a shortcut per stream, or an ordinary
+ * block between two chains. */
+export const TRANSITIONS = ['coupled', 'stored'] as const;
+export type Transitions = (typeof TRANSITIONS)[number];
+
+export const BATCH_NORM = ['restore', 'keep'] as const;
+export type BatchNorm = (typeof BATCH_NORM)[number];
+
+/** The choices a recipe stands for. */
+export interface Choices {
+  readonly stem: Stem;
+  readonly transitions: Transitions;
+  readonly head: Head;
+}
+
+const CHOICES: Readonly<Record<Recipe, Choices>> = {
+  paper: { stem: 'widened', transitions: 'coupled', head: 'concat' },
+  rewire: { stem: 'duplicated', transitions: 'stored', head: 'average' },
+  none: { stem: 'duplicated', transitions: 'stored', head: 'average' },
+};
 
 export interface Settings {
   readonly recipe: Recipe;
+  readonly partition: Partition;
+  readonly match: Match;
+  /** Choices that differ from the recipe's; undefined: the recipe's. */
+  readonly stem: Stem | undefined;
+  readonly transitions: Transitions | undefined;
+  readonly head: Head | undefined;
+  /** Whether batch norm that an export folded into its convolutions is put back. */
+  readonly batchNorm: BatchNorm;
+  /** Of weights the original does not have. */
+  readonly seed: number;
   readonly policy: Policy;
   readonly target: Target;
   /** Extent of the batch dimension of the step graph. */
@@ -27,7 +66,14 @@ export interface Settings {
 }
 
 export const DEFAULT_SETTINGS: Settings = {
-  recipe: 'rewire',
+  recipe: 'paper',
+  partition: 'widen',
+  match: 'none',
+  stem: undefined,
+  transitions: undefined,
+  head: undefined,
+  batchNorm: 'restore',
+  seed: 0,
   policy: 'reverse',
   target: 'cpu',
   batch: 32,
@@ -35,6 +81,16 @@ export const DEFAULT_SETTINGS: Settings = {
   nesterov: false,
   token: true,
 };
+
+/** What the settings mean, recipe and single choices together. */
+export function choicesOf({ recipe, stem, transitions, head }: Settings): Choices {
+  const own = CHOICES[recipe];
+  return {
+    stem: stem ?? own.stem,
+    transitions: transitions ?? own.transitions,
+    head: head ?? own.head,
+  };
+}
 
 /** What became of one residual block. */
 export interface BlockReport {
@@ -84,6 +140,10 @@ export interface CompileState {
   blocks: readonly ResidualBlock[];
   reports: readonly BlockReport[];
   longestRun: number;
+  /** Coupled, their ends still open. */
+  sections: readonly CoupledSection[];
+  /** What --match holds the converted network to: trained numbers or FLOPs of the original. */
+  original: number | undefined;
   chains: readonly CoupledChain[];
   statistics: readonly RunningStatistics[];
   loss: Loss | undefined;
@@ -99,6 +159,8 @@ export const createState = (model: Model, settings: Partial<Settings> = {}): Com
   blocks: [],
   reports: [],
   longestRun: 0,
+  sections: [],
+  original: undefined,
   chains: [],
   statistics: [],
   loss: undefined,
@@ -113,6 +175,12 @@ export const createState = (model: Model, settings: Partial<Settings> = {}): Com
  */
 const SETTINGS = {
   recipe: { summary: 'how residual blocks become couplings', type: RECIPES },
+  partition: { summary: 'streams of full width, or of half', type: PARTITIONS },
+  match: { summary: 'what of the original inner widths bring back', type: MATCHES },
+  stem: { summary: 'where the second stream starts from', type: STEMS },
+  transitions: { summary: 'what becomes of blocks that change the shape', type: TRANSITIONS },
+  head: { summary: 'how the streams are joined', type: HEADS },
+  batchNorm: { summary: 'whether folded batch norm is put back', type: BATCH_NORM },
 } as const satisfies Partial<Record<keyof Settings, PassOption>>;
 
 interface BuiltInPass {

@@ -111,9 +111,15 @@ function reverse(
 ): Value[] {
   const { coupling } = unit;
   invariant(coupling, `${unit.id} is reversed but no coupling`);
-  // At the start of a chain a and b are the same value: once rebuilt is enough.
-  if (reconstructed.has(coupling.a) || coupling.a === coupling.b) return [];
+  const { a: lost } = coupling;
+  if (reconstructed.has(lost) || !isReadBefore(lost, unit)) return [];
   const a = b.op('Sub', [outer(coupling.t), twin(coupling.f)], { name: 'inverse' });
-  reconstructed.set(coupling.a, a);
+  reconstructed.set(lost, a);
   return [a];
+}
+
+/** Whether an earlier unit needs the value back: at the start of a chain nobody does. */
+function isReadBefore(value: Value, unit: ScheduledUnit): boolean {
+  const own = new Set(unit.nodes);
+  return value.users.some((user) => user.phase === 'forward' && !own.has(user));
 }

@@ -3,12 +3,15 @@
 import { freemem } from 'node:os';
 import { dirname, relative, resolve } from 'node:path';
 import type { Command } from 'commander';
-import type { Recipe } from '../../passes/index.js';
+import { BATCH_NORM, RECIPES, TRANSITIONS } from '../../passes/index.js';
+import type { BatchNorm, Recipe, Transitions } from '../../passes/index.js';
 import { checkOutput, compile, modelName, writeFolder } from '../compiler/index.js';
 import type { Compiled } from '../compiler/index.js';
 import { DiagnosticError } from '../diagnostics/index.js';
 import type { Target } from '../lowering/index.js';
 import { checkWeights, readModel } from '../onnx/index.js';
+import { HEADS, MATCHES, PARTITIONS, STEMS } from '../reversible/index.js';
+import type { Head, Match, Partition, Stem } from '../reversible/index.js';
 import type { Policy } from '../schedule/index.js';
 import { verificationBytes, verifyModel } from '../verify/index.js';
 import type { VerifyResult } from '../verify/index.js';
@@ -29,6 +32,12 @@ import { describeVerification } from './verify-command.js';
 interface Options {
   readonly output: string;
   readonly recipe: Recipe;
+  readonly partition: Partition;
+  readonly match: Match;
+  readonly stem?: Stem;
+  readonly transitions?: Transitions;
+  readonly head?: Head;
+  readonly batchNorm: BatchNorm;
   readonly policy: Policy;
   readonly batch: number;
   readonly inputShape?: ReadonlyMap<string, readonly number[]>;
@@ -47,9 +56,42 @@ export function addCompileCommand(program: Command): void {
     .option('-o, --output <dir>', 'folder for the results', 'out')
     .option(
       '--recipe <name>',
-      'rewire: couple residual blocks; none: leave the network as it is',
-      oneOf('--recipe', ['rewire', 'none']),
-      'rewire',
+      'paper: two streams from stem to head; rewire: same weights, coupled within stages; none: leave the network as it is',
+      oneOf('--recipe', RECIPES),
+      'paper',
+    )
+    .option(
+      '--partition <name>',
+      'widen: two streams as wide as the original; split: two of half the width',
+      oneOf('--partition', PARTITIONS),
+      'widen',
+    )
+    .option(
+      '--match <name>',
+      'choose inner widths so that params or flops equal the original; none: do not',
+      oneOf('--match', MATCHES),
+      'none',
+    )
+    .option(
+      '--stem <name>',
+      'widened: the second stream has channels of its own; duplicated: both start alike (default: of the recipe)',
+      oneOf('--stem', STEMS),
+    )
+    .option(
+      '--transitions <name>',
+      'coupled: a shortcut per stream where the shape changes; stored: an ordinary block (default: of the recipe)',
+      oneOf('--transitions', TRANSITIONS),
+    )
+    .option(
+      '--head <name>',
+      'concat: the head reads both streams; average: their mean (default: of the recipe)',
+      oneOf('--head', HEADS),
+    )
+    .option(
+      '--batch-norm <name>',
+      'restore: put back batch norm that the export folded away; keep: take the model as it is',
+      oneOf('--batch-norm', BATCH_NORM),
+      'restore',
     )
     .option(
       '--policy <name>',
@@ -70,7 +112,12 @@ export function addCompileCommand(program: Command): void {
       'cpu',
     )
     .option('--nesterov', 'Nesterov momentum', false)
-    .option('--seed <n>', 'seed of the verification data', wholeNumber('--seed'), 0)
+    .option(
+      '--seed <n>',
+      'seed of new weights and of the verification data',
+      wholeNumber('--seed'),
+      0,
+    )
     .option('--json', 'print one JSON object')
     .option('--quiet', 'print nothing but the result')
     .option('--no-verify', 'do not check gradients after compiling')
@@ -91,6 +138,12 @@ async function compileCommand(path: string, options: Options): Promise<void> {
     name,
     source: path,
     recipe: options.recipe,
+    partition: options.partition,
+    match: options.match,
+    stem: options.stem,
+    transitions: options.transitions,
+    head: options.head,
+    batchNorm: options.batchNorm,
     policy: options.policy,
     batch: options.batch,
     target: options.target,
@@ -169,7 +222,9 @@ function summary(
     model: path,
     outputs,
     blocks: blockCounts(compiled),
+    recipe: { name: plan.recipe, ...plan.choices },
     parameters: plan.model.parameters,
+    depth: plan.model.depth,
     memory: { before: pick(before), after: pick(after), savedRatio },
     cost: plan.cost,
     verify: verified,
@@ -204,6 +259,7 @@ function describe(
     ]),
     `arithmetic  ${formatCount(plan.cost.stepFlopsBefore)}FLOP → ${formatCount(plan.cost.stepFlopsAfter)}FLOP per step (× ${plan.cost.ratio.toFixed(2)})`,
     `parameters  ${formatCount(plan.model.parameters.before)} → ${formatCount(plan.model.parameters.after)}`,
+    `depth       ${plan.model.depth.before} → ${plan.model.depth.after} layers`,
   ];
   if (verified) lines.push('', describeVerification(verified));
   lines.push(

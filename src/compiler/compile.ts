@@ -18,7 +18,6 @@ export interface CompileOptions extends Partial<Settings> {
   readonly name: string;
   /** Where the model came from, for the plan. */
   readonly source: string;
-  readonly seed?: number;
   readonly instruments?: readonly Instrument[];
 }
 
@@ -58,7 +57,7 @@ function unknownOperators({ graph }: Model): string | undefined {
  * @throws DiagnosticError model/*, op/*, shape/*, and couple/nothing when the recipe finds no chain
  */
 export function compile(model: Model, options: CompileOptions): Compiled {
-  const { name, source, seed = 0, instruments = [], ...settings } = options;
+  const { name, source, instruments = [], ...settings } = options;
   const state = createState(model, settings);
   runPipeline(importPipeline, state, instruments);
   const original = cloneModel(model).model;
@@ -77,7 +76,6 @@ export function compile(model: Model, options: CompileOptions): Compiled {
   const plan = assemblePlan({
     name,
     source,
-    seed,
     coupled: state,
     step,
     coupledStored,

@@ -136,9 +136,8 @@ export function loadCoupled(dir: string, plan: Plan): LoadedFolder {
       );
     return found;
   };
-  const chains = plan.chains.map(({ id, input, output, couplings }) => ({
+  const chains = plan.chains.map(({ id, output, couplings }) => ({
     id,
-    input: value(input),
     output: value(output),
     couplings: couplings.map((c) => ({
       id: c.id,
@@ -146,6 +145,7 @@ export function loadCoupled(dir: string, plan: Plan): LoadedFolder {
       b: value(c.b),
       f: value(c.f),
       t: value(c.t),
+      carried: value(c.carried),
     })),
   }));
   const { batch, target, policy, nesterov, inputShapes } = plan.assumptions;

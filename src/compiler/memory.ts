@@ -18,8 +18,8 @@ const LISTED_BYTES = 64 * 1024;
 function categories(state: CompileState): (value: Value) => BufferCategory {
   const streams = new Set<Value>();
   for (const chain of state.chains) {
-    streams.add(chain.input);
-    for (const { a, b, t } of chain.couplings) [a, b, t].forEach((v) => streams.add(v));
+    for (const { a, b, t, carried } of chain.couplings)
+      for (const value of [a, b, t, carried]) streams.add(value);
   }
   for (const value of state.step?.backward.reconstructed.values() ?? []) streams.add(value);
   const weightGradients = new Set(state.step?.backward.gradients.values() ?? []);

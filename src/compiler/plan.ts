@@ -2,10 +2,11 @@
 // written. Invariant: deterministic: nothing here depends on time, machine or iteration over unordered sets.
 
 import { basename } from 'node:path';
+import { choicesOf } from '../../passes/index.js';
 import type { CompileState } from '../../passes/index.js';
 import { invariant } from '../diagnostics/index.js';
 import { elementCount, isStatic } from '../ir/index.js';
-import type { Value } from '../ir/index.js';
+import type { Node, Value } from '../ir/index.js';
 import { WORKING_OPSET } from '../ops/index.js';
 import { PLAN_SCHEMA_VERSION } from '../plan/index.js';
 import type { InputRole, Plan, PlanChain, PlanInput } from '../plan/index.js';
@@ -17,7 +18,6 @@ import type { StepBuild } from './step.js';
 export interface PlanParts {
   readonly name: string;
   readonly source: string;
-  readonly seed: number;
   /** Names of chains refer to this model's values: rev.onnx. */
   readonly coupled: CompileState;
   readonly step: StepBuild;
@@ -71,19 +71,32 @@ function planInputs(state: CompileState): PlanInput[] {
 const planChains = (state: CompileState): PlanChain[] =>
   state.chains.map((chain) => ({
     id: chain.id,
-    input: chain.input.name,
     output: chain.output.name,
-    couplings: chain.couplings.map(({ id, a, b, f, t }) => ({
+    couplings: chain.couplings.map(({ id, a, b, f, t, carried }) => ({
       id,
       a: a.name,
       b: b.name,
       f: f.name,
       t: t.name,
+      carried: carried.name,
     })),
   }));
 
 const parameterCount = (state: CompileState): number =>
   (state.step?.updates ?? []).reduce((n, u) => n + elementCount(staticShape(u.weight)), 0);
+
+/** Layers with a matrix or filter of weights on the longest forward path. */
+function depthOf({ model: { graph }, step }: CompileState): number {
+  const weights = new Set(step?.updates.map((u) => u.weight));
+  const depths = new Map<Node, number>();
+  for (const node of graph.nodes) {
+    if (node.phase !== 'forward') continue;
+    const own = node.inputs.some((v) => v && weights.has(v) && (v.shape?.length ?? 0) >= 2);
+    const before = node.inputs.map((v) => (v?.producer && depths.get(v.producer)) ?? 0);
+    depths.set(node, Math.max(0, ...before) + (own ? 1 : 0));
+  }
+  return Math.max(0, ...depths.values());
+}
 
 export function assemblePlan(parts: PlanParts): Plan {
   const { state } = parts.step;
@@ -106,9 +119,19 @@ export function assemblePlan(parts: PlanParts): Plan {
         before: parameterCount(parts.originalStored.state),
         after: parameterCount(state),
       },
+      depth: {
+        before: depthOf(parts.originalStored.state),
+        after: depthOf(state),
+      },
       weightBytes: weightBytes(step.updates.map((u) => u.weight)),
     },
     recipe: settings.recipe,
+    choices: {
+      partition: settings.partition,
+      match: settings.match,
+      ...choicesOf(settings),
+      batchNorm: settings.batchNorm,
+    },
     assumptions: {
       batch: settings.batch,
       imageShape: staticShape(loss.images).slice(1),
@@ -118,7 +141,7 @@ export function assemblePlan(parts: PlanParts): Plan {
       nesterov: settings.nesterov,
       target: settings.target,
       policy: settings.policy,
-      seed: parts.seed,
+      seed: settings.seed,
       opset: WORKING_OPSET,
       inputShapes: Object.fromEntries(
         [...settings.inputShapes].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)),

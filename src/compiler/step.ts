@@ -39,14 +39,14 @@ export function buildStep(
   const state = createState(copy.model, settings);
   state.chains = chains.map((chain) => ({
     id: chain.id,
-    input: copy.value(chain.input),
     output: copy.value(chain.output),
-    couplings: chain.couplings.map(({ id, a, b, f, t }) => ({
+    couplings: chain.couplings.map(({ id, a, b, f, t, carried }) => ({
       id,
       a: copy.value(a),
       b: copy.value(b),
       f: copy.value(f),
       t: copy.value(t),
+      carried: copy.value(carried),
     })),
   }));
   let cost = { forward: 0, step: 0 };

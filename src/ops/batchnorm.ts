@@ -5,6 +5,7 @@
 import { DiagnosticError } from '../diagnostics/index.js';
 import { Attributes, Tensor, float, int } from '../ir/index.js';
 import type { Shape, Value } from '../ir/index.js';
+import { inAxis, outAxis, sameAxes } from './axes.js';
 import { outputSize } from './broadcast.js';
 import {
   DEFAULT_EPSILON,
@@ -162,6 +163,20 @@ const batchNormalization = defineOp({
   gradient: inferenceGradient,
   flops: (ctx) => (trains(ctx.attributes) ? 7 : 2) * outputSize(ctx),
   keepsShape: true,
+  axes: (ctx) =>
+    sameAxes(ctx).map((link, axis) =>
+      axis === 1
+        ? {
+            axes: [
+              ...link.axes,
+              ...[1, 2, 3, 4].map((i) => inAxis(i, 0)),
+              outAxis(0, 1),
+              outAxis(0, 2),
+            ],
+          }
+        : link,
+    ),
+  initial: (index) => (index === 1 || index === 4 ? 'ones' : 'zeros'),
   guard: guardBeta,
   samples: (random) => [
     ...samplesOf(random, (x, channels) => ({

@@ -3,6 +3,7 @@
 
 import { Tensor } from '../ir/index.js';
 import type { Dim } from '../ir/index.js';
+import { broadcastAxes } from './axes.js';
 import { broadcastShapes, broadcastType, outputSize } from './broadcast.js';
 import { broadcastDims, broadcastTo, mapElements, zipElements } from './elements.js';
 import { scalarLike, unbroadcast } from './gradient-parts.js';
@@ -68,6 +69,7 @@ const not = defineOp({
 
 const where = defineOp({
   type: 'Where',
+  axes: broadcastAxes,
   infer: (ctx) => {
     const types = [ctx.type(0), ctx.type(1), ctx.type(2)];
     const { dtype } = ctx.type(1);

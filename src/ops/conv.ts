@@ -4,6 +4,7 @@
 import { Attributes, Tensor, elementCount, int, ints, isStatic, string } from '../ir/index.js';
 import type { Attribute, Dim, Shape, Value } from '../ir/index.js';
 import { DiagnosticError } from '../diagnostics/index.js';
+import { inAxis, outAxis } from './axes.js';
 import { defineOp } from './definition.js';
 import type { GradientContext, InferContext, OpDefinition, OpSample } from './definition.js';
 import type { Builder } from './builder.js';
@@ -149,6 +150,25 @@ const conv = defineOp({
       ctx.has(2) && ctx.wants(2) ? biasGradient(ctx.b, dY) : undefined,
     ];
   },
+  axes(ctx) {
+    const [filters, perGroup] = [at(ctx.shape(1), 0), at(ctx.shape(1), 1)];
+    const group = ctx.attributes.int('group', 1);
+    const batch = { axes: [inAxis(0, 0), outAxis(0)] };
+    const results = [inAxis(1, 0), outAxis(1), ...(ctx.has(2) ? [inAxis(2, 0)] : [])];
+    if (group === 1) return [batch, { axes: [inAxis(0, 1), inAxis(1, 1)] }, { axes: results }];
+    // Groups come and go whole, each with its channels in and out.
+    if (typeof perGroup !== 'number' || filters !== perGroup * group) return [batch];
+    return [batch, { axes: [inAxis(0, 1), ...results], multiple: perGroup }];
+  },
+  resized(node) {
+    const [channels, perGroup] = [node.input(0).shape?.[1], node.input(1).shape?.[1]];
+    if (node.attributes.int('group', 1) === 1) return;
+    if (typeof channels !== 'number' || typeof perGroup !== 'number') return;
+    node.attributes = node.attributes.with({ group: int(channels / perGroup) });
+    node.source = undefined;
+  },
+  initial: (index, dims) =>
+    index === 1 ? { fanIn: elementCount(dims.slice(1)) } : index === 2 ? 'zeros' : undefined,
   flops: (ctx) => flopsOf(ctx, ctx.node.output().shape),
   guard: guardSmallest,
   samples: (random) => [...plainSamples(random), ...autoPadSamples(random)],
@@ -199,6 +219,16 @@ const convTranspose = defineOp({
       ctx.has(2) && ctx.wants(2) ? biasGradient(ctx.b, dY) : undefined,
     ];
   },
+  axes: (ctx) =>
+    ctx.attributes.int('group', 1) === 1
+      ? [
+          { axes: [inAxis(0, 0), outAxis(0)] },
+          { axes: [inAxis(0, 1), inAxis(1, 0)] },
+          { axes: [inAxis(1, 1), outAxis(1), ...(ctx.has(2) ? [inAxis(2, 0)] : [])] },
+        ]
+      : [],
+  initial: (index, dims) =>
+    index === 1 ? { fanIn: elementCount(dims) / at(dims, 1) } : index === 2 ? 'zeros' : undefined,
   flops: (ctx) => flopsOf(ctx, ctx.shape(0)),
   guard: guardSmallest,
   samples: (random) => transposedSamples(random),

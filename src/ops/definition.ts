@@ -61,6 +61,23 @@ export interface GradientContext {
   wants(index: number): boolean;
 }
 
+/** One axis of an operand or a result. */
+export interface AxisRef {
+  readonly side: 'in' | 'out';
+  readonly index: number;
+  readonly axis: number;
+}
+
+/** Axes that have one extent whatever it is: a change of one is a change of all. */
+export interface AxisLink {
+  readonly axes: readonly AxisRef[];
+  /** The extent must stay a multiple of this (channels of one group). Default 1. */
+  readonly multiple?: number;
+}
+
+/** What a new trained constant starts as: drawn for this fan-in (He et al. 2015), or the neutral element. */
+export type InitialValue = { readonly fanIn: number } | 'ones' | 'zeros';
+
 /** One set of operands to test an operator with. */
 export interface OpSample {
   /** What this sample is about: "stride 2, group 4". */
@@ -93,6 +110,16 @@ export interface OpDefinition {
    * constant of more than one element is a bias or a scale. Default: none.
    */
   readonly parameters?: readonly number[] | 'any';
+  /**
+   * How the operator treats the extents of its operands and results, constants included: what has to change with
+   * a changed number of channels. An axis that is not named here cannot be changed. Default: operators that keep
+   * the shape link every axis of operand 0 and result 0, others none.
+   */
+  axes?(ctx: InferContext): readonly AxisLink[];
+  /** Adapts what repeats an extent (a group count, a Reshape target) once the types have changed. */
+  resized?(node: Node, b: Builder): void;
+  /** How a trained constant of these dims at operand `index` is initialised. Default: not known. */
+  initial?(index: number, dims: readonly number[], node: Node): InitialValue | undefined;
   /** Floating point operations (a multiply-add counts 2). Default 0. */
   flops?(ctx: InferContext): number;
   /** True when the result has the type and shape of operand 0 whatever these are. */

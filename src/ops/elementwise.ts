@@ -3,6 +3,7 @@
 
 import { Tensor, int, isFloat } from '../ir/index.js';
 import type { Dim, Value } from '../ir/index.js';
+import { broadcastAxes } from './axes.js';
 import { broadcastShapes, broadcastType, outputSize } from './broadcast.js';
 import { zipElements } from './elements.js';
 import { guardSmallest, scalarLike, unbroadcast } from './gradient-parts.js';
@@ -58,6 +59,8 @@ interface Binary {
   /** The same for integers where it differs. */
   readonly integer?: (x: number, y: number) => number;
   readonly dims: (a: Dim, b: Dim) => Dim | undefined;
+  /** The constant that changes nothing. */
+  readonly neutral: 'ones' | 'zeros';
   /** Mean of the sample operands: away from 0 where the operator divides by them. */
   readonly shift?: number;
   /** Gradients before un-broadcasting, as functions so that what is not wanted is not built. */
@@ -80,6 +83,8 @@ const binary = (op: Binary): OpDefinition =>
           ctx.wants(i) ? unbroadcast(ctx.b, make(), ctx.input(i).shape) : undefined,
         ),
     parameters: 'any',
+    axes: broadcastAxes,
+    initial: () => op.neutral,
     flops: outputSize,
     guard: guardSmallest,
     samples: binarySamples(op.shift ?? 0),
@@ -87,6 +92,7 @@ const binary = (op: Binary): OpDefinition =>
 
 const add = binary({
   type: 'Add',
+  neutral: 'zeros',
   f: (x, y) => x + y,
   dims: (a, b) => (a === 0 ? b : b === 0 ? a : both((x, y) => x + y)(a, b)),
   gradient: (ctx) => [() => ctx.grad(), () => ctx.grad()],
@@ -94,6 +100,7 @@ const add = binary({
 
 const sub = binary({
   type: 'Sub',
+  neutral: 'zeros',
   f: (x, y) => x - y,
   dims: (a, b) => (b === 0 ? a : a === b ? 0 : both((x, y) => x - y)(a, b)),
   gradient: (ctx) => [() => ctx.grad(), () => ctx.b.op('Neg', [ctx.grad()])],
@@ -101,6 +108,7 @@ const sub = binary({
 
 const mul = binary({
   type: 'Mul',
+  neutral: 'ones',
   f: (x, y) => x * y,
   dims: (a, b) => multiplyDims([a, b]),
   gradient: (ctx) => [
@@ -111,6 +119,7 @@ const mul = binary({
 
 const div = binary({
   type: 'Div',
+  neutral: 'ones',
   f: (x, y) => x / y,
   // C++ integer division, as every executor does it.
   integer: (x, y) => Math.trunc(x / y),
@@ -219,6 +228,7 @@ const variadic = (op: Variadic): OpDefinition =>
     },
     gradient: op.gradient,
     ...(op.parameters ? { parameters: op.parameters } : {}),
+    axes: broadcastAxes,
     flops: (ctx) => outputSize(ctx) * Math.max(0, ctx.inputCount - 1),
     guard: op.guard ?? guardSmallest,
     samples: (random) => [

@@ -1,5 +1,6 @@
 // The operators: one file per family, one block per operator. Importing this file registers them all.
 
+export * from './axes.js';
 export * from './broadcast.js';
 export * from './builder.js';
 export * from './definition.js';

@@ -10,6 +10,7 @@ import {
   scalarLike,
   unbroadcast,
 } from './broadcast.js';
+import { inAxis, outAxis } from './axes.js';
 import { defineOp } from './definition.js';
 import type { InferContext, OpDefinition, OpSample } from './definition.js';
 import type { Builder } from './builder.js';
@@ -78,6 +79,20 @@ const transpose = (b: Builder, value: Value): Value =>
 const matmul = defineOp({
   type: 'MatMul',
   parameters: [0, 1],
+  axes: (ctx) => {
+    const [a, b] = [ctx.shape(0).length, ctx.shape(1).length];
+    // Products with one matrix on the right: the layers of networks. Batched products keep their extents.
+    if (a < 2 || b !== 2) return [];
+    const lead = Array.from({ length: a - 1 }, (_, axis) => ({
+      axes: [inAxis(0, axis), outAxis(axis)],
+    }));
+    return [
+      ...lead,
+      { axes: [inAxis(0, a - 1), inAxis(1, 0)] },
+      { axes: [inAxis(1, 1), outAxis(a - 1)] },
+    ];
+  },
+  initial: (index, dims) => ({ fanIn: dims[index === 1 ? dims.length - 2 : dims.length - 1] ?? 1 }),
   infer(ctx) {
     const { a, b, batch } = matmulShapes(ctx);
     const rows = ctx.shape(0).length === 1 ? [] : [a[a.length - 2] ?? 1];
@@ -195,6 +210,23 @@ function gemmShape(ctx: InferContext): [Dim, Dim, Dim] {
 const gemm = defineOp({
   type: 'Gemm',
   parameters: [1, 2],
+  axes: (ctx) => {
+    const { transA, transB } = gemmAttributes(ctx.attributes);
+    const [row, inner] = transA ? [1, 0] : [0, 1];
+    const [depth, column] = transB ? [1, 0] : [0, 1];
+    const columns = [inAxis(1, column), outAxis(1)];
+    const rows = [inAxis(0, row), outAxis(0)];
+    const bias = ctx.node.inputs[2]?.shape;
+    if (bias && bias.at(-1) !== 1) columns.push(inAxis(2, bias.length - 1));
+    if (bias?.length === 2 && bias[0] !== 1) rows.push(inAxis(2, 0));
+    return [{ axes: rows }, { axes: [inAxis(0, inner), inAxis(1, depth)] }, { axes: columns }];
+  },
+  initial: (index, dims, node) =>
+    index === 1
+      ? { fanIn: dims[gemmAttributes(node.attributes).transB ? 1 : 0] ?? 1 }
+      : index === 2
+        ? 'zeros'
+        : undefined,
   infer(ctx) {
     const [m, , n] = gemmShape(ctx);
     if (ctx.has(2)) {

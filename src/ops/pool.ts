@@ -4,6 +4,7 @@
 import { DiagnosticError } from '../diagnostics/index.js';
 import { Attributes, Tensor, elementCount, ints, isStatic } from '../ir/index.js';
 import type { Attribute, Dim, Shape, Value } from '../ir/index.js';
+import { planeAxes } from './axes.js';
 import { expandLike, outputSize, scalarLike } from './broadcast.js';
 import { defineOp } from './definition.js';
 import type { GradientContext, InferContext, OpDefinition } from './definition.js';
@@ -47,6 +48,7 @@ const shapeAttribute = (x: Value, spatial: readonly number[]): Attribute => {
 /** Inputs X. Outputs Y and, optionally, Indices into the flattened X. */
 const maxPool = defineOp({
   type: 'MaxPool',
+  axes: planeAxes,
   infer(ctx) {
     if (ctx.attributes.int('storage_order', 0) !== 0)
       throw new DiagnosticError(
@@ -106,6 +108,7 @@ export function firstMaxima(
 
 const averagePool = defineOp({
   type: 'AveragePool',
+  axes: planeAxes,
   infer: (ctx) => [{ dtype: ctx.type(0).dtype, shape: pooledShape(ctx) }],
   evaluate(ctx) {
     const x = ctx.input(0);
@@ -166,6 +169,7 @@ function perPlane(x: Tensor, f: (values: Float64Array) => number): Tensor {
 
 const globalAveragePool = defineOp({
   type: 'GlobalAveragePool',
+  axes: planeAxes,
   infer: (ctx) => [{ dtype: ctx.type(0).dtype, shape: globalShape(ctx) }],
   evaluate: (ctx) => [
     perPlane(ctx.input(0), (values) => values.reduce((s, v) => s + v, 0) / values.length),
@@ -182,6 +186,7 @@ const globalAveragePool = defineOp({
 
 const globalMaxPool = defineOp({
   type: 'GlobalMaxPool',
+  axes: planeAxes,
   infer: (ctx) => [{ dtype: ctx.type(0).dtype, shape: globalShape(ctx) }],
   evaluate: (ctx) => [
     perPlane(ctx.input(0), (values) => values.reduce((m, v) => Math.max(m, v), -Infinity)),

@@ -5,6 +5,7 @@
 import { DiagnosticError } from '../diagnostics/index.js';
 import { Attributes, Tensor, elementCount, int, ints, isFloat } from '../ir/index.js';
 import type { Dim, Shape, Value } from '../ir/index.js';
+import { movedAxes } from './axes.js';
 import { inputSize, normalizeAxes } from './broadcast.js';
 import { copyStrided, impossible, stridesOf } from './elements.js';
 import { expandLike, scalarLike } from './gradient-parts.js';
@@ -154,6 +155,17 @@ const reduction = (op: Reduction): OpDefinition => {
       return [reduce(x, axes, keeps(ctx.attributes), op.f)];
     },
     ...(rule ? { gradient } : {}),
+    axes: (ctx) => {
+      const rank = ctx.shape(0).length;
+      const axes = inferAxes(ctx, op, rank);
+      const keep = keeps(ctx.attributes);
+      if (!axes) return [];
+      return movedAxes(rank, (axis) =>
+        axes.includes(axis)
+          ? undefined
+          : axis - (keep ? 0 : axes.filter((reduced) => reduced < axis).length),
+      );
+    },
     flops: inputSize,
     samples: (random) => samples(op, random),
   });

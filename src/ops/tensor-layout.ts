@@ -2,6 +2,7 @@
 
 import { Attributes, Tensor, elementCount, int, ints } from '../ir/index.js';
 import type { Dim, Shape, Value } from '../ir/index.js';
+import { leadingAxes, movedAxes } from './axes.js';
 import { normalizeAxes } from './broadcast.js';
 import { impossible, permute } from './elements.js';
 import { reshapeLike } from './gradient-parts.js';
@@ -64,6 +65,17 @@ const reshape = defineOp({
     return [x.reshape(dims)];
   },
   gradient: reshapeBack,
+  axes: (ctx) => leadingAxes(ctx.node.inputs[0]?.shape, ctx.node.outputs[0]?.shape),
+  resized: (node, b) => {
+    const target = node.input(1).constant?.load().toArray();
+    const { shape } = node.output();
+    if (!target || !shape) return;
+    const spelled = target.map((d, i) => {
+      const extent = shape[i];
+      return d > 0 && typeof extent === 'number' ? extent : d;
+    });
+    if (spelled.some((d, i) => d !== target[i])) node.setInput(1, b.ints(...spelled));
+  },
   samples: (random) => [
     { label: 'plain', inputs: [random.tensor([2, 6]), Tensor.ints([3, 4])], constants: [1] },
     {
@@ -109,6 +121,7 @@ const flatten = defineOp({
     return [x.reshape([elementCount(x.dims.slice(0, axis)), elementCount(x.dims.slice(axis))])];
   },
   gradient: reshapeBack,
+  axes: (ctx) => leadingAxes(ctx.node.inputs[0]?.shape, ctx.node.outputs[0]?.shape),
   samples: (random) => [
     { label: 'default axis', inputs: [random.tensor([2, 3, 2, 2])] },
     {
@@ -147,6 +160,10 @@ const transpose = defineOp({
     const perm = permutation(ctx.attributes, ctx.grad().shape?.length ?? 0);
     const back = perm.map((_, i) => perm.indexOf(i));
     return [ctx.b.op('Transpose', [ctx.grad()], { attributes: { perm: ints(back) } })];
+  },
+  axes: (ctx) => {
+    const perm = permutation(ctx.attributes, ctx.shape(0).length);
+    return movedAxes(perm.length, (axis) => perm.indexOf(axis));
   },
   samples: (random) => [
     { label: 'default', inputs: [random.tensor([2, 3, 4])] },
@@ -190,6 +207,15 @@ const squeeze = defineOp({
     return [x.reshape(x.dims.filter((_, i) => !axes.includes(i)))];
   },
   gradient: reshapeBack,
+  axes: (ctx) => {
+    const shape = ctx.shape(0);
+    const axes = squeezedAxes(ctx, shape);
+    return axes
+      ? movedAxes(shape.length, (axis) =>
+          axes.includes(axis) ? undefined : axis - axes.filter((gone) => gone < axis).length,
+        ).filter((_, axis) => !axes.includes(axis))
+      : [];
+  },
   samples: (random) => [
     { label: 'all', inputs: [random.tensor([1, 3, 1, 2])] },
     { label: 'axes', inputs: [random.tensor([1, 3, 1, 2]), Tensor.ints([-2])], constants: [1] },
@@ -219,6 +245,14 @@ const unsqueeze = defineOp({
     return [x.reshape(unsqueezed(x.dims, 1, normal))];
   },
   gradient: reshapeBack,
+  axes: (ctx) => {
+    const axes = ctx.numbers(1);
+    const shape = ctx.shape(0);
+    if (!axes) return [];
+    const normal = normalizeAxes(axes, shape.length + axes.length, (why) => ctx.fail(why));
+    const places = unsqueezed<number>([...shape.keys()], -1, normal);
+    return movedAxes(shape.length, (axis) => places.indexOf(axis));
+  },
   samples: (random) => [
     { label: 'front', inputs: [random.tensor([2, 3]), Tensor.ints([0])], constants: [1] },
     { label: 'several', inputs: [random.tensor([2, 3]), Tensor.ints([-1, 1])], constants: [1] },

@@ -4,6 +4,7 @@
 import { DiagnosticError } from '../diagnostics/index.js';
 import { Attributes, Tensor, elementCount, int, isFloat } from '../ir/index.js';
 import type { DataType, Dim, Value } from '../ir/index.js';
+import { sameAxes } from './axes.js';
 import { normalizeAxis } from './broadcast.js';
 import { impossible, mapElements } from './elements.js';
 import { noGradient } from './gradient-parts.js';
@@ -88,6 +89,7 @@ const castTo = (b: GradientContext['b'], value: Value, dtype: DataType): Value =
 
 const cast = defineOp({
   type: 'Cast',
+  axes: (ctx) => sameAxes(ctx),
   infer: (ctx) => [{ dtype: elementType(ctx.attributes.int('to', 1)), shape: ctx.type(0).shape }],
   // An extent is a whole number under every type but bool.
   propagate: (ctx) =>

@@ -4,6 +4,7 @@
 
 import { Attributes, Tensor, ints, string } from '../ir/index.js';
 import type { Dim, Shape } from '../ir/index.js';
+import { sameAxes } from './axes.js';
 import { normalizeAxis } from './broadcast.js';
 import { copyStrided, impossible, stridesOf, takeAlong, writeStrided } from './elements.js';
 import { constantOperand, knownShape, noGradient } from './gradient-parts.js';
@@ -96,6 +97,13 @@ const sample = (
 
 const slice = defineOp({
   type: 'Slice',
+  axes: (ctx) => {
+    const starts = ctx.numbers(1);
+    const axes = ctx.has(3) ? ctx.numbers(3) : starts?.map((_, i) => i);
+    const rank = ctx.shape(0).length;
+    const cut = axes?.map((axis) => (axis < 0 ? axis + rank : axis));
+    return cut ? sameAxes(ctx).filter((_, axis) => !cut.includes(axis)) : [];
+  },
   infer: (ctx) => [{ dtype: ctx.type(0).dtype, shape: slicedShape(ctx) }],
   propagate: (ctx) => {
     const content = ctx.content(0);
@@ -233,6 +241,32 @@ const padMode = (attributes: Attributes): string => attributes.string('mode', 'c
 
 const pad = defineOp({
   type: 'Pad',
+  // A padded axis may change too, and its result apart from it: the pads make up the difference.
+  axes: (ctx) => {
+    const pads = ctx.numbers(1);
+    const rank = ctx.shape(0).length;
+    if (!pads) return [];
+    return sameAxes(ctx).flatMap((link, axis) =>
+      pads[axis] || pads[axis + rank] ? link.axes.map((ref) => ({ axes: [ref] })) : [link],
+    );
+  },
+  resized: (node, b) => {
+    const pads = node.input(1).constant?.load().toArray();
+    const [from, to] = [node.input(0).shape, node.output().shape];
+    if (!pads || !from || !to) return;
+    const next = [...pads];
+    from.forEach((extent, axis) => {
+      const result = to[axis];
+      if (typeof extent !== 'number' || typeof result !== 'number') return;
+      const [begin = 0, end = 0] = [pads[axis], pads[axis + from.length]];
+      const total = result - extent;
+      if (total === begin + end) return;
+      // What grows or shrinks does so on both sides alike; a shift (begin = −end) stays one.
+      next[axis] = begin + end === 0 ? begin : Math.floor((total * begin) / (begin + end));
+      next[axis + from.length] = total - next[axis];
+    });
+    if (next.some((p, i) => p !== pads[i])) node.setInput(1, b.ints(...next));
+  },
   infer: (ctx) => {
     const { dtype, shape } = ctx.type(0);
     const pads = ctx.numbers(1);

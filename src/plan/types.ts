@@ -47,18 +47,19 @@ export interface PlanBlock {
   readonly reason: string;
 }
 
-/** One half-coupling t = a + f(b) by value names of rev.onnx. */
+/** One half-coupling by value names of rev.onnx: state (a, b) before, (carried, t) after. t = a + f(b) and carried = b,
+ * or, at a stage transition, t = S(a) + f(b) and carried = S'(b). */
 export interface PlanCoupling {
   readonly id: string;
   readonly a: string;
   readonly b: string;
   readonly f: string;
   readonly t: string;
+  readonly carried: string;
 }
 
 export interface PlanChain {
   readonly id: string;
-  readonly input: string;
   readonly output: string;
   readonly couplings: readonly PlanCoupling[];
 }
@@ -127,9 +128,20 @@ export interface Plan {
     /** File name of the original, without its folder. */
     readonly source: string;
     readonly parameters: { readonly before: Count; readonly after: Count };
+    /** Layers with weights on the longest path from input to loss. */
+    readonly depth: { readonly before: Count; readonly after: Count };
     readonly weightBytes: Count;
   };
   readonly recipe: string;
+  /** What the recipe and single options chose. */
+  readonly choices: {
+    readonly partition: string;
+    readonly match: string;
+    readonly stem: string;
+    readonly transitions: string;
+    readonly head: string;
+    readonly batchNorm: string;
+  };
   readonly assumptions: {
     readonly batch: Count;
     readonly imageShape: readonly Count[];

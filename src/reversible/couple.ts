@@ -1,16 +1,18 @@
-// Residual chains → reversible couplings. In: a run of identity blocks x_k+1 = x_k + f_k(x_k). Out: the run as
-// half-couplings s_k+1 = s_k−1 + f_k(s_k) with s_0 = s_1 = the run's input, and the average of the last two
-// states in place of the run's result (recipe "rewire"). Invariant: residual functions are not touched; only
-// the shortcut operands of the Adds move, so every weight is carried over.
+// Residual blocks → reversible couplings. In: a section of blocks x_k+1 = S_k(x_k) + f_k(x_k), S_k the identity or a
+// shortcut that changes the shape. Out: the same blocks as half-couplings of two streams: state (a, b) before, (c, t)
+// after, with t = S(a) + f(b), and c = b, or a second shortcut of b. Invariant: residual functions are not touched; only
+// the shortcut operands of the Adds move, and where a section starts and ends stand marked nodes that leave open how the
+// streams are filled and joined (partition.ts). Until then both streams are copies of the input, as wide as it.
 // Source: Gomez et al. 2017, "The Reversible Residual Network", section 3.1; two consecutive half-couplings
 // are its y1 = x1 + F(x2), y2 = x2 + G(y1).
 
 import { invariant } from '../diagnostics/index.js';
-import type { Graph, Value } from '../ir/index.js';
-import type { ResidualBlock } from '../analysis/index.js';
+import type { Graph, Node, Value } from '../ir/index.js';
+import type { SectionBlock } from '../analysis/index.js';
 import { Builder } from '../ops/index.js';
+import { drawnConstant, initialOf } from './initial.js';
 
-/** t = a + f(b): state (a, b) before, (b, t) after. */
+/** State (a, b) before, (carried, t) after: t = S(a) + f(b). */
 export interface HalfCoupling {
   readonly id: string;
   readonly a: Value;
@@ -18,48 +20,112 @@ export interface HalfCoupling {
   /** Value of the residual function f(b). */
   readonly f: Value;
   readonly t: Value;
+  /** b itself, or, where the shape changes, its shortcut. */
+  readonly carried: Value;
 }
+
+/** Whether (a, b) can be computed from (b, t). */
+export const isReversible = (coupling: HalfCoupling): boolean => coupling.carried === coupling.b;
 
 export interface CoupledChain {
   readonly id: string;
-  /** Both streams at the start. */
-  readonly input: Value;
   readonly couplings: readonly HalfCoupling[];
-  /** What the rest of the network reads: the average of the streams. */
+  /** What the rest of the network reads: the streams joined. */
   readonly output: Value;
 }
 
-/** Rewrites one run of two or more blocks. */
-export function coupleRun(graph: Graph, run: readonly ResidualBlock[]): CoupledChain {
-  const [first, last] = [run[0], run.at(-1)];
-  invariant(first && last && run.length >= 2, 'a chain needs two blocks');
-  const states: Value[] = [first.input, first.input, ...run.map((block) => block.output)];
-  const state = (k: number): Value => {
-    const value = states[k];
-    invariant(value, `state ${k}`);
-    return value;
-  };
-  const couplings = run.map((block, index): HalfCoupling => {
-    const a = state(index);
+/** A chain whose ends are still open. */
+export interface CoupledSection extends CoupledChain {
+  /** The value both streams are made of. */
+  readonly input: Value;
+  /** The nodes that copy it; to be replaced. */
+  readonly entry: readonly [Node, Node];
+  /** Sum and average of the last state; may be replaced. */
+  readonly join: readonly [Node, Node];
+}
+
+/** Rewrites one section. @param seed of the weights of second shortcuts */
+export function coupleSection(
+  graph: Graph,
+  section: readonly SectionBlock[],
+  seed = 0,
+): CoupledSection {
+  const [first, last] = [section[0]?.block, section.at(-1)?.block];
+  invariant(first && last && section.length >= 2, 'a chain needs two blocks');
+  const { input } = first;
+  const builder = new Builder(graph, { phase: 'forward', path: `${first.id}/streams` });
+  const entry = [
+    builder.node('Identity', [input], { name: 'a' }),
+    builder.node('Identity', [input], { name: 'b' }),
+  ] as const;
+  let [a, b] = [entry[0].output(), entry[1].output()];
+  for (const node of [...first.branch, ...first.shortcut])
+    node.inputs.forEach((value, index) => {
+      if (value === input) node.setInput(index, b);
+    });
+  const couplings = section.map(({ block, prefix }): HalfCoupling => {
+    const { id, add, shortcutIndex, output: t } = block;
+    const coupling = { id, a, b, f: add.input(1 - shortcutIndex), t };
     // In networks that activate after the Add, block.input is ReLU(state): the ReLU stays before the
-    // function, the shortcut now skips it.
-    block.add.setInput(block.shortcutIndex, a);
-    return {
-      id: block.id,
-      a,
-      b: state(index + 1),
-      f: block.add.input(1 - block.shortcutIndex),
-      t: block.output,
-    };
+    // function, the shortcut of an identity block now skips it.
+    if (block.kind === 'identity') {
+      add.setInput(shortcutIndex, a);
+      [a, b] = [b, t];
+      return { ...coupling, carried: coupling.b };
+    }
+    const carried = add.input(shortcutIndex);
+    const second = copyOf([...prefix, ...block.shortcut], new Map([[b, a]]), graph, seed);
+    add.setInput(shortcutIndex, second(carried));
+    [a, b] = [carried, t];
+    return { ...coupling, carried };
   });
-  const id = `${first.id}..${last.id}`;
-  const builder = new Builder(graph, { phase: 'forward', path: `${last.id}/streams` });
+  const end = builder.within({ path: `${last.id}/streams` });
   const before = new Set(last.output.users);
-  const sum = builder.op('Add', [state(run.length), last.output], { name: 'sum' });
-  const output = builder.op('Mul', [sum, builder.scalar(0.5)], { name: 'average' });
+  const sum = end.node('Add', [a, b], { name: 'sum' });
+  const average = end.node('Mul', [sum.output(), end.scalar(0.5)], { name: 'average' });
+  const output = average.output();
   const index = graph.outputs.indexOf(last.output);
   graph.replaceUses(last.output, output, (use) => before.has(use.node));
   if (index >= 0) graph.outputs[index] = output;
   graph.sort();
-  return { id, input: first.input, couplings, output };
+  const join = [sum, average] as const;
+  return { id: `${first.id}..${last.id}`, couplings, output, input, entry, join };
+}
+
+/** Copies nodes (in topological order) with weights of their own. Returns where to read the copy of a value. */
+function copyOf(
+  nodes: readonly Node[],
+  start: ReadonlyMap<Value, Value>,
+  graph: Graph,
+  seed: number,
+): (value: Value) => Value {
+  const copies = new Map(start);
+  const copy = (value: Value): Value => copies.get(value) ?? value;
+  for (const node of nodes) {
+    const inputs = node.inputs.map((value, index) => {
+      const initial = value && initialOf(node, index, value);
+      if (!value?.constant || !initial || copies.has(value)) return value && copy(value);
+      const name = `${value.name}.second`;
+      const { dtype, dims } = value.constant;
+      const own = graph.addConstant(name, drawnConstant(name, dtype, dims, initial, seed));
+      copies.set(value, own);
+      return own;
+    });
+    const made = graph.addNode({
+      op: node.op,
+      domain: node.domain,
+      name: graph.uniqueName(`${node.name}.second`),
+      inputs,
+      outputs: node.outputs.map((v) => v && `${v.name}.second`),
+      attributes: node.attributes,
+      phase: node.phase,
+    });
+    node.outputs.forEach((value, index) => {
+      const result = made.outputs[index];
+      if (!value || !result) return;
+      result.type = value.type;
+      copies.set(value, result);
+    });
+  }
+  return copy;
 }

@@ -1,3 +1,6 @@
 // Reversible couplings: what a chain of residual blocks is turned into.
 
 export * from './couple.js';
+export * from './initial.js';
+export * from './match.js';
+export * from './partition.js';

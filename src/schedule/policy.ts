@@ -17,7 +17,7 @@ const REASONS: Readonly<Record<Unit['kind'], string>> = {
   coupling: 'half-coupling: input and interior are recomputed from the two streams',
   block: 'residual block outside a chain: its input is stored, its interior recomputed',
   transition:
-    'changes the shape, so it has no inverse: its input is stored, its interior recomputed',
+    'changes the shape, so it has no inverse: what it reads is stored, its interior recomputed',
   plain: 'not a residual block: its input is stored, its interior recomputed',
   head: 'last before the loss: its interior is needed at once',
 };

@@ -5,6 +5,7 @@
 import type { ResidualBlock } from '../analysis/index.js';
 import { regionBetween } from '../analysis/index.js';
 import type { Graph, Node } from '../ir/index.js';
+import { isReversible } from '../reversible/index.js';
 import type { CoupledChain, HalfCoupling } from '../reversible/index.js';
 
 type UnitKind = 'stem' | 'coupling' | 'block' | 'transition' | 'plain' | 'head';
@@ -40,8 +41,10 @@ function couplingSeeds(chains: readonly CoupledChain[]): Seed[] {
     chain.couplings.map((coupling): Seed => {
       const end = coupling.t.producer;
       if (!end) throw new Error(`internal error: stream ${coupling.t.name} has no producer`);
-      const nodes = new Set(regionBetween([coupling.f], new Set([coupling.b])));
-      return { id: coupling.id, kind: 'coupling', nodes: nodes.add(end), end, coupling, chain };
+      const { id, a, b, t, carried } = coupling;
+      const nodes = new Set(regionBetween([t, carried], new Set([a, b])));
+      if (isReversible(coupling)) return { id, kind: 'coupling', nodes, end, coupling, chain };
+      return { id, kind: 'transition', nodes, end, chain };
     }),
   );
 }

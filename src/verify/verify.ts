@@ -180,6 +180,14 @@ function exactCheck(
   return verifyFloat64(reversed.state, stored.state, weights, seed);
 }
 
+/**
+ * One ReLU that flips because its operand is within a rounding of 0 changes the gradients of all layers before it, and
+ * with them the median tensor. Where two ways of computing the stored network already differ by more than the threshold
+ * (deep networks before training), that is what recomputing is held to.
+ */
+export const medianLimit = (noise: GradientDistance): number =>
+  Math.max(THRESHOLDS.gradientMedianTensor, noise.medianTensor);
+
 function judge(
   r: Pick<VerifyResult, 'forward' | 'reconstruction' | 'gradient' | 'noise' | 'float64'>,
 ): string[] {
@@ -194,7 +202,7 @@ function judge(
   hold('reconstruction max relative', r.reconstruction.maxRel, t.reconstructionMaxRel);
   hold('gradient relative L2', r.gradient.relL2, t.gradientRelL2);
   hold('gradient angle (degrees)', r.gradient.angleDegrees, t.gradientAngleDegrees);
-  hold('gradient median tensor', r.gradient.medianTensor, t.gradientMedianTensor);
+  hold('gradient median tensor', r.gradient.medianTensor, medianLimit(r.noise));
   hold(
     'gradient against noise floor',
     r.gradient.relL2,

@@ -2,12 +2,16 @@
 
 import { describe, expect, test } from 'vitest';
 import type { Policy } from '../../src/schedule/index.js';
-import { LIMITS, NETWORKS, check, couple } from './support.js';
+import { FORMS, LIMITS, NETWORKS, check, couple } from './support.js';
 
 const POLICIES: readonly Policy[] = ['reverse', 'recompute'];
 
-describe.each(Object.entries(NETWORKS))('%s', (_name, make) => {
-  const coupled = couple(make());
+const CASES = Object.entries(NETWORKS).flatMap(([name, make]) =>
+  FORMS.map((form) => ({ name, make, ...form })),
+);
+
+describe.each(CASES)('$name, $recipe $partition', ({ make, recipe, partition, match }) => {
+  const coupled = couple(make(), { recipe, partition, match, seed: 3 });
   test('is coupled', () => {
     expect(coupled.chains.length).toBeGreaterThan(0);
   });

@@ -4,12 +4,16 @@
 import { describe, expect, test } from 'vitest';
 import { compareGradients, constantsByName, exposeStep } from '../../src/verify/index.js';
 import { runOnce } from '../../src/verify/run.js';
-import { NETWORKS, build, couple, evaluate } from './support.js';
+import { FORMS, NETWORKS, build, couple, evaluate } from './support.js';
 
 const SEED = 6;
 
-describe.each(Object.entries(NETWORKS))('%s', (_name, make) => {
-  const coupled = couple(make());
+const CASES = Object.entries(NETWORKS).flatMap(([name, make]) =>
+  FORMS.map((form) => ({ name, make, ...form })),
+);
+
+describe.each(CASES)('$name, $recipe $partition', ({ make, recipe, partition, match }) => {
+  const coupled = couple(make(), { recipe, partition, match, seed: 3 });
   test.each(['cpu', 'portable'] as const)('%s: gradients as in float64', async (target) => {
     const step = build(coupled, { policy: 'reverse', target });
     const exact = evaluate(step, constantsByName(coupled.rev), SEED);

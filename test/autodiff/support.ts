@@ -32,7 +32,8 @@ export const NETWORKS: Readonly<Record<string, () => Model>> = {
     resNetImageNet({
       layers: [3, 3],
       block: 'bottleneck',
-      width: 2,
+      // Halved it keeps two channels: batch norm of one is too badly conditioned for the limits.
+      width: 4,
       image: 32,
       classes: CLASSES,
       seed: 3,
@@ -42,6 +43,14 @@ export const NETWORKS: Readonly<Record<string, () => Model>> = {
 
 const BATCH = 3;
 
+/** Every way of sharing the channels out. */
+export const FORMS = [
+  { recipe: 'rewire', partition: 'widen', match: 'none' },
+  { recipe: 'rewire', partition: 'split', match: 'none' },
+  { recipe: 'paper', partition: 'widen', match: 'none' },
+  { recipe: 'paper', partition: 'split', match: 'params' },
+] as const satisfies readonly Partial<Settings>[];
+
 export interface Coupled {
   readonly rev: Model;
   readonly chains: readonly CoupledChain[];
@@ -49,9 +58,9 @@ export interface Coupled {
   readonly analysis: CompileState;
 }
 
-/** Imports and couples a network, which is used up. */
+/** Imports and couples a network, which is used up; by recipe rewire unless said otherwise. */
 export function couple(model: Model, more: Partial<Settings> = {}): Coupled {
-  const settings = { ...DEFAULT_SETTINGS, batch: BATCH, ...more };
+  const settings: Settings = { ...DEFAULT_SETTINGS, recipe: 'rewire', batch: BATCH, ...more };
   const analysis = analyseModel(model, settings);
   return { rev: model, chains: analysis.chains, settings, analysis };
 }

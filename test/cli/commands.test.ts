@@ -53,7 +53,17 @@ describe('compile', () => {
         coupled: 'number',
         left: 'number',
       },
+      recipe: {
+        name: 'string',
+        partition: 'string',
+        match: 'string',
+        stem: 'string',
+        transitions: 'string',
+        head: 'string',
+        batchNorm: 'string',
+      },
       parameters: { before: 'number', after: 'number' },
+      depth: { before: 'number', after: 'number' },
       memory: { before: MEMORY, after: MEMORY, savedRatio: 'number' },
       cost: {
         forwardFlops: 'number',
@@ -66,8 +76,8 @@ describe('compile', () => {
     });
     expect(compiled).toMatchObject({
       model: resnet,
-      blocks: { residual: 9, identity: 7, projection: 2, coupled: 7, left: 2 },
-      parameters: { before: 272282, after: 272282 },
+      blocks: { residual: 9, identity: 7, projection: 2, coupled: 9, left: 0 },
+      parameters: { before: 272282, after: 276138 },
       verify: { batch: 2, passed: true },
     });
   });
@@ -95,7 +105,7 @@ describe('compile', () => {
     const other = join(program.folder, 'other');
     const loud = await program.run(fixture('resnet20-v1.onnx'), '-o', other, '--batch', '2');
     expect(loud.code).toBe(0);
-    expect(loud.stdout).toMatch(/7 coupled in 3 chains/);
+    expect(loud.stdout).toMatch(/9 coupled in 1 chains/);
     expect(loud.stdout).toContain('resnet20-v1.plan.json');
     expect(loud.stderr).toMatch(/verifying/);
     const quiet = await program.run(
@@ -143,7 +153,7 @@ describe('inspect', () => {
     expect(await program.json('inspect', plan)).toEqual(JSON.parse(readFileSync(plan, 'utf8')));
     const { code, stdout } = await program.run('inspect', plan);
     expect(code).toBe(0);
-    expect(stdout).toMatch(/recipe rewire, policy reverse/);
+    expect(stdout).toMatch(/recipe paper, policy reverse/);
   });
 });
 

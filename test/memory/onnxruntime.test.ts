@@ -73,25 +73,36 @@ async function execute(model: Model, feeds: Iterable<[Value, Tensor]>): Promise<
     }));
 }
 
-const NETWORKS: readonly [string, () => Model, Partial<Settings>][] = [
+/** The last: by how much of the peak a single node may be off. */
+const NETWORKS: readonly [string, () => Model, Partial<Settings>, number][] = [
   [
     'pre-activation 20, reversed',
     () => preResNet({ depth: 20, seed: 1 }),
-    { batch: 16, policy: 'reverse' },
+    { batch: 16, recipe: 'rewire', policy: 'reverse' },
+    0.05,
   ],
   [
     'pre-activation 20, stored',
     () => preResNet({ depth: 20, seed: 1 }),
     { batch: 16, recipe: 'none', policy: 'store' },
+    0.05,
   ],
   [
     'bottlenecks with two transitions, reversed',
     () => resNetImageNet({ layers: [3, 3], block: 'bottleneck', width: 16, image: 64, seed: 3 }),
-    { batch: 8, policy: 'reverse' },
+    { batch: 8, recipe: 'rewire', policy: 'reverse' },
+    0.05,
+  ],
+  [
+    'two streams through the transitions',
+    () => resNetImageNet({ layers: [3, 3], block: 'bottleneck', width: 16, image: 64, seed: 3 }),
+    { batch: 8, recipe: 'paper', policy: 'reverse' },
+    // In one forward unit ONNX Runtime holds a stream longer than simulated, well below the peak.
+    0.1,
   ],
 ];
 
-describe.each(NETWORKS)('%s', (_, make, more) => {
+describe.each(NETWORKS)('%s', (_, make, more, limit) => {
   test('order, bytes after every node, peak, arena', async () => {
     const settings = { ...DEFAULT_SETTINGS, ...more };
     const model = make();
@@ -120,7 +131,7 @@ describe.each(NETWORKS)('%s', (_, make, more) => {
         const simulated = live[position.get(name) ?? 0] ?? 0;
         return Math.max(most, Math.abs(simulated - requested));
       }, 0);
-    expect(worst / peak).toBeLessThan(0.05);
+    expect(worst / peak).toBeLessThan(limit);
 
     const { heldBytes, residentBytes } = arenaUse(run, workspaceBytes);
     expect(memory.peakBytes).toBe(residentBytes);

@@ -193,9 +193,18 @@ function planOf(name: string, inputs: readonly PlanInput[]): Plan {
       train: `${name}.train.onnx`,
       source: `${name}.onnx`,
       parameters: { before: 0, after: 0 },
+      depth: { before: 1, after: 1 },
       weightBytes: 0,
     },
     recipe: 'none',
+    choices: {
+      partition: 'widen',
+      match: 'none',
+      stem: 'duplicated',
+      transitions: 'stored',
+      head: 'average',
+      batchNorm: 'keep',
+    },
     assumptions: {
       batch: BATCH,
       imageShape: [CHANNELS, SIDE, SIDE],

@@ -1,11 +1,12 @@
 """Gradients of coupled residual networks by PyTorch autograd: an independent reference for ours.
 
 In: a JSON request on stdin (see REQUEST below; command-line flags override its fields). Out: a folder of raw
-little-endian tensors and index.json. Invariant: it knows the ORIGINAL model's weights, by initializer name, and the
-architecture family it is told; it reads neither the graph's structure nor anything our compiler wrote.
+little-endian tensors and index.json. Invariant: it knows weights, by initializer name, and the architecture family
+it is told; it never reads the structure of a graph.
 
 REQUEST
-  model   path of the original .onnx file (weights, batch-norm epsilons)
+  model   path of the .onnx file with the weights and batch-norm epsilons: the original's, or, where the recipe draws or
+          cuts weights (paper, split), that of the coupled network
   family  'preact'    CIFAR pre-activation ResNet  (conv1, stage<s>.<i>.{bn,conv}<j>, .shortcut, bn, fc)
           'cifar-v1'  CIFAR v1 ResNet              (conv1, bn1, stage<s>.<i>.{conv,bn}<j>, .shortcut.{0,1}, fc)
           'imagenet'  torchvision's ResNet         (conv1, bn1, layer<s>.<i>.{conv,bn}<j>, .downsample.{0,1}, fc)
@@ -16,6 +17,8 @@ REQUEST
   out     folder for the answer (made if missing)
   dtype   'float64' (default) | 'float32': what is computed with
   plain   true: no coupling, the original network
+  recipe  'rewire' (default) | 'paper'
+  partition  'widen' (default): streams of full width | 'split': of half the width
   mode    'train' (default): batch statistics; 'eval': running statistics, nothing is updated
   momentum  PyTorch's batch-norm momentum, default 0.1
   threads   default: PyTorch's own choice
@@ -27,7 +30,14 @@ ANSWER  index.json and, with the same text, stdout:
 
 COUPLING (recipe rewire). A maximal run of n >= 2 consecutive identity blocks with residual functions f_1 … f_n, entered
 with x:  s_0 = s_1 = x;  s_{k+1} = s_{k-1} + f_k(u_k);  result (s_n + s_{n+1}) / 2.  Pre-activation: u_k = s_k. v1:
-u_1 = x, u_k = relu(s_k) for k >= 2, no ReLU after the additions, and one ReLU on the result.
+u_1 = x, u_k = relu(s_k) for k >= 2, no ReLU after the additions, and one ReLU on the result. Under 'split' s_0 and s_1 are
+the first and the second half of the channels of x, and the result is s_n and s_{n+1} side by side.
+
+Recipe paper. All blocks are half-couplings of one chain whose first two states are the halves of the channels of the stem's
+result (which has twice the original's channels under 'widen'). A block that changes the shape has a shortcut per stream:
+state (a, b) becomes (S(b), S'(a) + f(b)); the weights of S' are those of S with '.second' behind the name. In v1 networks f, S
+and S' all read the ReLU of their stream; in pre-activation networks S' has a first batch norm of its own. The head reads the
+last two states side by side.
 """
 import argparse
 import json
@@ -84,32 +94,34 @@ class Net:
         self.training = request.get('mode', 'train') == 'train'
         self.momentum = request.get('momentum', 0.1)
         self.coupled = not request.get('plain', False)
+        self.paper = self.coupled and request.get('recipe', 'rewire') == 'paper'
+        self.split = request.get('partition', 'widen') == 'split'
         self.running = {}
         self.runs = []
 
     # Layers
 
-    def conv(self, x, name, stride=1):
-        weight = self.w(f'{name}.weight')
+    def conv(self, x, name, stride=1, copy=''):
+        weight = self.w(f'{name}.weight{copy}')
         return F.conv2d(x, weight, stride=stride, padding=(weight.shape[-1] - 1) // 2)
 
-    def bn(self, x, name):
-        mean = self.w(f'{name}.running_mean').detach().clone()
-        var = self.w(f'{name}.running_var').detach().clone()
-        gamma, beta = self.w(f'{name}.weight'), self.w(f'{name}.bias')
-        eps = self.w.epsilons[f'{name}.weight']
+    def bn(self, x, name, copy=''):
+        mean = self.w(f'{name}.running_mean{copy}').detach().clone()
+        var = self.w(f'{name}.running_var{copy}').detach().clone()
+        gamma, beta = self.w(f'{name}.weight{copy}'), self.w(f'{name}.bias{copy}')
+        eps = self.w.epsilons[f'{name}.weight{copy}']
         y = F.batch_norm(x, mean, var, gamma, beta, self.training, self.momentum, eps)
         if self.training:
-            if f'{name}.running_mean' in self.running:
+            if f'{name}.running_mean{copy}' in self.running:
                 raise SystemExit(f'internal error: {name} ran twice')
-            self.running[f'{name}.running_mean'] = mean
-            self.running[f'{name}.running_var'] = var
+            self.running[f'{name}.running_mean{copy}'] = mean
+            self.running[f'{name}.running_var{copy}'] = var
         return y
 
     # Residual branches: everything between the block's input and its Add.
 
-    def activated(self, x, path):
-        return F.relu(self.bn(x, f'{path}.bn1'))
+    def activated(self, x, path, copy=''):
+        return F.relu(self.bn(x, f'{path}.bn1', copy))
 
     def pre_tail(self, first, path, stride):
         """The branch of a pre-activation block after its first BN and ReLU."""
@@ -146,26 +158,67 @@ class Net:
             skip = x if projection is None else self.conv(first, projection, stride)
             return skip + self.pre_tail(first, path, stride)
         y = self.branch(x, path, stride)
-        if projection is not None:
-            skip = self.bn(self.conv(x, f'{projection}.0', stride), f'{projection}.1')
-        elif stride != 1:
-            if self.family != 'cifar-v1' or self.option != 'A':
-                raise SystemExit(f'{path} changes the shape but has no projection')
-            more = y.shape[1] - x.shape[1]
-            skip = F.pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, more // 2, more - more // 2))
-        else:
-            skip = x
+        skip = x if self.is_identity(path, stride) else self.post_shortcut(x, path, stride, y.shape[1])
         return F.relu(skip + y)
+
+    def post_shortcut(self, x, path, stride, channels, copy=''):
+        """The shortcut of a v1 block that changes the shape."""
+        projection = self.shortcut(path)
+        if projection is not None:
+            return self.bn(self.conv(x, f'{projection}.0', stride, copy), f'{projection}.1', copy)
+        if self.family != 'cifar-v1' or self.option != 'A':
+            raise SystemExit(f'{path} changes the shape but has no projection')
+        more = channels - x.shape[1]
+        return F.pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, more // 2, more - more // 2))
+
+    def transition(self, a, b, path, stride):
+        """A block that changes the shape, on two streams."""
+        if self.family == 'preact':
+            first = self.activated(b, path)
+            f = self.pre_tail(first, path, stride)
+            second = self.activated(a, path, '.second')
+            projection = self.shortcut(path)
+            return self.conv(first, projection, stride), self.conv(second, projection, stride, '.second') + f
+        a, b = F.relu(a), F.relu(b)
+        f = self.branch(b, path, stride)
+        kept = self.post_shortcut(b, path, stride, f.shape[1])
+        return kept, self.post_shortcut(a, path, stride, f.shape[1], '.second') + f
+
+    def entered(self, x, path):
+        """A chain that starts with a change of shape: the first batch norm is not yet part of it."""
+        first = self.activated(x, path)
+        a, b = first.chunk(2, dim=1)
+        projection = self.shortcut(path)
+        return self.conv(b, projection), self.conv(a, projection, 1, '.second') + self.pre_tail(b, path, 1)
+
+    def streams(self, x, blocks):
+        """All blocks as one chain from stem to head."""
+        post = self.family != 'preact'
+        self.runs.append([path for path, _ in blocks])
+        path, stride = blocks[0]
+        if not post and not self.is_identity(path, stride):
+            a, b = self.entered(x, path)
+            blocks = blocks[1:]
+        else:
+            a, b = x.chunk(2, dim=1)
+        for path, stride in blocks:
+            if self.is_identity(path, stride):
+                # What the stem hands over has gone through a ReLU: once more changes nothing.
+                a, b = b, a + self.branch(F.relu(b) if post else b, path, 1)
+            else:
+                a, b = self.transition(a, b, path, stride)
+        joined = torch.cat([a, b], dim=1)
+        return F.relu(joined) if post else joined
 
     def chain(self, x, paths):
         """A run of identity blocks as half-couplings."""
         post = self.family != 'preact'
-        before, now = x, x
+        before, now = x.chunk(2, dim=1) if self.split else (x, x)
         for k, path in enumerate(paths, start=1):
             u = F.relu(now) if post and k >= 2 else now
             before, now = now, before + self.branch(u, path, 1)
-        mean = (before + now) / 2
-        return F.relu(mean) if post else mean
+        joined = torch.cat([before, now], dim=1) if self.split else (before + now) / 2
+        return F.relu(joined) if post else joined
 
     def logits(self, images):
         x = self.conv(images, 'conv1', 2 if self.family == 'imagenet' else 1)
@@ -179,6 +232,8 @@ class Net:
             for s, count in enumerate(self.layers, start=1)
             for i in range(count)
         ]
+        if self.paper:
+            x, blocks = self.streams(x, blocks), []
         while blocks:
             length = 0
             while length < len(blocks) and self.is_identity(*blocks[length]):
@@ -197,7 +252,7 @@ class Net:
 
 
 def is_statistic(name):
-    return name.endswith('.running_mean') or name.endswith('.running_var')
+    return '.running_mean' in name or '.running_var' in name
 
 
 def read_images(images, dtype):

@@ -15,7 +15,7 @@ import {
 } from '../../src/verify/index.js';
 import { runOnce } from '../../src/verify/run.js';
 import { build, buildStored, couple } from '../autodiff/support.js';
-import { coupledReference, saveOriginal, withFolder } from './python.js';
+import { coupledReference, saveModel, withFolder } from './python.js';
 import type { Batch, Family } from './python.js';
 
 const SEED = 7;
@@ -25,15 +25,49 @@ const NETWORKS: readonly {
   readonly batch: number;
   readonly make: () => Model;
   readonly family: Family;
+  readonly recipe: 'rewire' | 'paper';
+  readonly targets: readonly ('cpu' | 'portable')[];
+  readonly partition: 'widen' | 'split';
 }[] = [
   {
-    name: 'pre-activation ResNet-110',
+    name: 'pre-activation ResNet-110, rewired',
+    recipe: 'rewire',
+    targets: ['cpu', 'portable'],
+    partition: 'widen',
     batch: 4,
     make: () => preResNet({ depth: 110, seed: 41 }),
     family: { family: 'preact', params: { layers: [18, 18, 18] } },
   },
   {
-    name: 'ResNet-50',
+    name: 'ResNet-50, rewired',
+    recipe: 'rewire',
+    targets: ['cpu', 'portable'],
+    partition: 'widen',
+    batch: 16,
+    make: () =>
+      resNetImageNet({
+        layers: [3, 4, 6, 3],
+        block: 'bottleneck',
+        image: 64,
+        classes: 100,
+        seed: 43,
+      }),
+    family: { family: 'imagenet', params: { layers: [3, 4, 6, 3], block: 'bottleneck' } },
+  },
+  {
+    name: 'pre-activation ResNet-110, paper',
+    recipe: 'paper',
+    targets: ['cpu'],
+    partition: 'widen',
+    batch: 4,
+    make: () => preResNet({ depth: 110, seed: 41 }),
+    family: { family: 'preact', params: { layers: [18, 18, 18] } },
+  },
+  {
+    name: 'ResNet-50, paper, split',
+    recipe: 'paper',
+    targets: ['cpu'],
+    partition: 'split',
     batch: 16,
     make: () =>
       resNetImageNet({
@@ -67,17 +101,22 @@ async function run(state: CompileState, weights: ReturnType<typeof constantsByNa
   };
 }
 
-test.each(NETWORKS)('$name', async ({ batch, make, family }) => {
+test.each(NETWORKS)('$name', async ({ batch, make, family, recipe, partition, targets }) => {
   await withFolder(async (folder) => {
     const model = make();
-    const original = saveOriginal(model, folder);
-    const coupled = couple(model, { batch });
+    // Where no weight changes, PyTorch reads the original's file.
+    const carriesOver = recipe === 'rewire' && partition === 'widen';
+    const original = carriesOver ? saveModel(model, folder) : '';
+    const coupled = couple(model, { batch, recipe, partition });
+    const file = carriesOver ? original : saveModel(coupled.rev, folder);
     const weights = constantsByName(coupled.rev);
     const stored = await run(buildStored(coupled, { target: 'cpu' }).state, weights);
-    const torch = coupledReference(folder, original, family, stored.batch, 'float32');
-    const exact = coupledReference(folder, original, family, stored.batch, 'float64');
+    const ask = (dtype: 'float32' | 'float64'): ReturnType<typeof coupledReference> =>
+      coupledReference(folder, file, family, stored.batch, { dtype, recipe, partition });
+    const torch = ask('float32');
+    const exact = ask('float64');
     const noise = compareGradients(torch.gradients, exact.gradients);
-    for (const target of ['cpu', 'portable'] as const) {
+    for (const target of targets) {
       const own = await run(build(coupled, { policy: 'reverse', target }).state, weights);
       expect([...own.gradients.keys()].sort()).toEqual([...torch.gradients.keys()].sort());
       expect(own.loss).toBeCloseTo(exact.loss, 4);

@@ -51,9 +51,9 @@ export async function withFolder<T>(use: (folder: string) => T | Promise<T>): Pr
   }
 }
 
-/** Writes the original network before a compiler touches it. */
-export function saveOriginal(model: Model, folder: string): string {
-  const path = join(folder, 'original.onnx');
+/** Writes a network: the original before a compiler touches it, or a coupled one for its weights. */
+export function saveModel(model: Model, folder: string): string {
+  const path = join(folder, 'model.onnx');
   writeModel(model, path);
   return path;
 }
@@ -115,9 +115,13 @@ export function coupledReference(
   model: string,
   family: Family,
   batch: Batch,
-  dtype: 'float64' | 'float32' = 'float64',
+  more: {
+    readonly dtype?: 'float64' | 'float32';
+    readonly recipe?: 'paper' | 'rewire';
+    readonly partition?: 'widen' | 'split';
+  } = {},
 ): Reference {
-  const { answer, read } = ask('coupled_reference.py', folder, model, family, batch, { dtype });
+  const { answer, read } = ask('coupled_reference.py', folder, model, family, batch, more);
   return {
     loss: answer.loss as number,
     runs: answer.runs as string[][],

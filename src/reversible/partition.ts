@@ -1,0 +1,259 @@
+// Fills and joins the streams. In: coupled sections whose ends are open, and how channels shall be shared out. Out: the
+// chains, with the input of each duplicated, widened and split, or split, and the streams averaged or concatenated.
+// Invariant: residual functions see a stream of the width they had (widen), or half of it (split), throughout a section.
+
+import { invariant } from '../diagnostics/index.js';
+import { int } from '../ir/index.js';
+import type { Graph, Node, Value } from '../ir/index.js';
+import { AxisClasses, regionBetween } from '../analysis/index.js';
+import type { AxisClass } from '../analysis/index.js';
+import { Builder } from '../ops/index.js';
+import type { CoupledChain, CoupledSection } from './couple.js';
+import { resizeAxes, resizedTo, select } from './resize.js';
+import type { Selection } from './resize.js';
+
+/** State of 2C channels, each stream as wide as the original's (widen), or of C, each stream half (split). */
+export const PARTITIONS = ['widen', 'split'] as const;
+export type Partition = (typeof PARTITIONS)[number];
+/** Where the second C channels come from under widen: a stem of twice the width, or a copy of the first. */
+export const STEMS = ['widened', 'duplicated'] as const;
+export type Stem = (typeof STEMS)[number];
+export const HEADS = ['concat', 'average'] as const;
+export type Head = (typeof HEADS)[number];
+
+export interface PartitionChoices {
+  readonly partition: Partition;
+  readonly stem: Stem;
+  readonly head: Head;
+  readonly seed: number;
+}
+
+/** Axis of the channels in [N,C,…]. */
+const CHANNELS = 1;
+
+/** Widths that may be chosen freely: channels inside residual functions. */
+export interface Widths {
+  /** Each with the extent it has now. */
+  readonly classes: readonly AxisClass[];
+  /** What the other changes are. */
+  readonly fixed: ReadonlyMap<AxisClass, Selection>;
+  readonly axes: AxisClasses;
+}
+
+export interface PartitionResult {
+  readonly chains: readonly CoupledChain[];
+  /** What could not be done as asked, in plain words. */
+  readonly notes: readonly string[];
+}
+
+interface Ends {
+  readonly entry: 'copy' | 'split';
+  readonly exit: 'average' | 'concat';
+}
+
+/**
+ * @param chooseWidths inner extents; not named: as they are (widen) or half (split)
+ */
+export function partitionSections(
+  graph: Graph,
+  sections: readonly CoupledSection[],
+  choices: PartitionChoices,
+  chooseWidths: (widths: Widths) => ReadonlyMap<AxisClass, number>,
+): PartitionResult {
+  const borders = new Set(sections.flatMap((s) => [...s.entry, ...s.join]));
+  const axes = new AxisClasses(graph, borders);
+  const changes = new Map<AxisClass, Selection>();
+  const notes: string[] = [];
+  const ends = new Map<CoupledSection, Ends>();
+  const split = new Set<CoupledSection>();
+  for (const section of sections) {
+    if (choices.partition === 'split') {
+      const why = whyNotSplit(section, axes);
+      if (why === undefined) {
+        for (const [axisClass, half] of halves(section, axes)) changes.set(axisClass, half);
+        split.add(section);
+        ends.set(section, { entry: 'split', exit: 'concat' });
+        continue;
+      }
+      notes.push(`${section.id} cannot be split, its streams keep their full width: ${why}`);
+    }
+    ends.set(section, widen(section, axes, choices, changes, notes));
+  }
+  const classes = innerClasses(sections, axes, changes);
+  for (const [axisClass, extent] of defaultWidths(sections, split, axes, classes))
+    changes.set(axisClass, resizedTo(extentOf(axisClass) ?? 0, extent));
+  const free = [...classes];
+  for (const [axisClass, extent] of chooseWidths({ classes: free, fixed: changes, axes }))
+    changes.set(axisClass, resizedTo(extentOf(axisClass) ?? 0, extent));
+  for (const [axisClass, selection] of [...changes])
+    if (selection.length === extentOf(axisClass) && selection.every((from, to) => from === to))
+      changes.delete(axisClass);
+  resizeAxes(graph, changes, choices.seed);
+  const chains = sections.map((section) =>
+    close(graph, section, ends.get(section) ?? { entry: 'copy', exit: 'average' }),
+  );
+  graph.removeDead();
+  graph.sort();
+  return { chains, notes };
+}
+
+const extentOf = (axisClass: AxisClass | undefined): number | undefined =>
+  typeof axisClass?.extent === 'number' ? axisClass.extent : undefined;
+
+/** Streams of a section, each with the half it stands for: the first of the pair takes the first half. */
+function streams(section: CoupledSection): Map<Value, 0 | 1> {
+  const half = new Map<Value, 0 | 1>();
+  for (const { a, b, f, t, carried } of section.couplings) {
+    const [ofA, ofB] = [half.get(a) ?? 0, half.get(b) ?? 1];
+    half.set(a, ofA).set(b, ofB).set(f, ofA).set(t, ofA).set(carried, ofB);
+  }
+  return half;
+}
+
+function whyNotSplit(section: CoupledSection, axes: AxisClasses): string | undefined {
+  for (const value of streams(section).keys()) {
+    const own = axes.of(value, CHANNELS);
+    const extent = extentOf(own);
+    if (!own || extent === undefined) return `the number of channels of ${value.name} is not known`;
+    if (own.frozen !== undefined) return own.frozen;
+    if (extent % 2 !== 0) return `${value.name} has ${extent} channels, an odd number`;
+    if ((extent / 2) % own.multiple !== 0)
+      return `half of the ${extent} channels of ${value.name} is no whole number of groups`;
+  }
+  return undefined;
+}
+
+function halves(section: CoupledSection, axes: AxisClasses): Map<AxisClass, Selection> {
+  const found = new Map<AxisClass, Selection>();
+  for (const [value, half] of streams(section)) {
+    const own = axes.of(value, CHANNELS);
+    const extent = extentOf(own) ?? 0;
+    if (own && !found.has(own))
+      found.set(own, half === 0 ? select(0, extent / 2) : select(extent / 2, extent));
+  }
+  return found;
+}
+
+/** Streams of full width: how the section starts and ends, and what changes outside it. */
+function widen(
+  section: CoupledSection,
+  axes: AxisClasses,
+  choices: PartitionChoices,
+  changes: Map<AxisClass, Selection>,
+  notes: string[],
+): Ends {
+  const own = new Set([...streams(section).keys()].map((v) => axes.of(v, CHANNELS)));
+  const double = (value: Value, what: string): boolean => {
+    const axisClass = axes.of(value, CHANNELS);
+    const extent = extentOf(axisClass);
+    const why =
+      !axisClass || extent === undefined
+        ? 'its number of channels is not known'
+        : own.has(axisClass)
+          ? 'it is tied to a stream'
+          : axisClass.frozen;
+    if (axisClass && extent !== undefined && why === undefined) {
+      changes.set(axisClass, resizedTo(extent, 2 * extent));
+      return true;
+    }
+    notes.push(`${section.id}: ${what} instead, because ${value.name} cannot be widened: ${why}`);
+    return false;
+  };
+  const entry =
+    choices.stem === 'widened' && double(section.input, 'the streams start as copies')
+      ? 'split'
+      : 'copy';
+  const exit =
+    choices.head === 'concat' && double(section.output, 'the streams are averaged at the end')
+      ? 'concat'
+      : 'average';
+  return { entry, exit };
+}
+
+/** Channels inside residual functions, in the order of the network. */
+function innerClasses(
+  sections: readonly CoupledSection[],
+  axes: AxisClasses,
+  taken: ReadonlyMap<AxisClass, Selection>,
+): Set<AxisClass> {
+  const outside = new Set<AxisClass | undefined>(taken.keys());
+  for (const section of sections)
+    for (const value of [section.input, section.output, ...streams(section).keys()])
+      outside.add(axes.of(value, CHANNELS));
+  const found = new Set<AxisClass>();
+  for (const section of sections)
+    for (const node of interior(section))
+      for (const value of node.outputs) {
+        const own = value && axes.of(value, CHANNELS);
+        if (!own || own.frozen !== undefined || outside.has(own)) continue;
+        if (extentOf(own) !== undefined && own.members.some((m) => m.value.constant))
+          found.add(own);
+      }
+  return found;
+}
+
+const interior = (section: CoupledSection): Node[] =>
+  section.couplings.flatMap(({ a, b, f }) => regionBetween([f], new Set([a, b])));
+
+/** Under split a function is halved inside as well; under widen it stays as it is. */
+function defaultWidths(
+  sections: readonly CoupledSection[],
+  split: ReadonlySet<CoupledSection>,
+  axes: AxisClasses,
+  classes: ReadonlySet<AxisClass>,
+): Map<AxisClass, number> {
+  const widths = new Map<AxisClass, number>();
+  for (const section of sections) {
+    if (!split.has(section)) continue;
+    for (const node of interior(section))
+      for (const value of node.outputs) {
+        const own = value && axes.of(value, CHANNELS);
+        if (own && classes.has(own))
+          widths.set(own, wholeGroups((extentOf(own) ?? 1) / 2, own.multiple));
+      }
+  }
+  return widths;
+}
+
+/** The nearest extent that is a whole number of groups, at least one. */
+export const wholeGroups = (extent: number, multiple: number): number =>
+  Math.max(1, Math.round(extent / multiple)) * multiple;
+
+/** Puts the real nodes where the marked ones stand. */
+function close(graph: Graph, section: CoupledSection, { entry, exit }: Ends): CoupledChain {
+  const { id, input, join } = section;
+  const [a, b] = section.entry.map((node) => node.output());
+  invariant(a && b, 'a section starts with two streams');
+  const builder = new Builder(graph, { phase: 'forward', path: `${id}/streams` });
+  let [nextA, nextB] = [input, input];
+  if (entry === 'split') {
+    const half = a.shape?.[CHANNELS];
+    invariant(typeof half === 'number', `the width of ${a.name} is known`);
+    const node = builder.node('Split', [input, builder.ints(half, half)], {
+      attributes: { axis: int(CHANNELS) },
+      outputs: 2,
+      name: 'split',
+    });
+    [nextA, nextB] = [node.output(0), node.output(1)];
+  }
+  const streamsOf = (value: Value): Value => (value === a ? nextA : value === b ? nextB : value);
+  const couplings = section.couplings.map((c) => ({
+    ...c,
+    a: streamsOf(c.a),
+    b: streamsOf(c.b),
+    carried: streamsOf(c.carried),
+  }));
+  graph.replaceValue(a, nextA);
+  graph.replaceValue(b, nextB);
+  let { output } = section;
+  if (exit === 'concat') {
+    const [sum] = join;
+    const joined = builder.op('Concat', [sum.input(0), sum.input(1)], {
+      attributes: { axis: int(CHANNELS) },
+      name: 'concat',
+    });
+    graph.replaceValue(output, joined);
+    output = joined;
+  }
+  return { id, couplings, output };
+}
