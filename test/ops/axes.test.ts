@@ -40,7 +40,7 @@ function double(graph: Graph, node: Node, { axes }: AxisLink): void {
 }
 
 const CASES = allOps()
-  .filter((definition) => definition.axes && definition.samples)
+  .filter((definition) => 'axes' in definition && definition.samples !== undefined)
   .flatMap((definition) =>
     (definition.samples?.(new Random(1)) ?? []).map((sample) => ({ definition, sample })),
   )
