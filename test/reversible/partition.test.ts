@@ -32,8 +32,9 @@ describe('recipe paper, widened', () => {
     const moved = state.chains[0]?.couplings.filter((c) => c.carried !== c.b).map((c) => c.id);
     expect(moved).toEqual(['stage2.0', 'stage3.0']);
   });
-  test('stem and head are twice as wide, residual functions as they were', () => {
-    expect(dims(state, 'conv1.weight')).toEqual([8, 3, 3, 3]);
+  test('two stems, a head twice as wide, residual functions as they were', () => {
+    expect(dims(state, 'conv1.weight')).toEqual([4, 3, 3, 3]);
+    expect(dims(state, 'conv1.weight.second')).toEqual([4, 3, 3, 3]);
     expect(dims(state, 'bn.weight')).toEqual([32]);
     expect(dims(state, 'fc.weight')).toEqual([3, 32]);
     expect(dims(state, 'stage2.1.conv1.weight')).toEqual([8, 8, 3, 3]);
@@ -44,12 +45,12 @@ describe('recipe paper, widened', () => {
     expect(constant(state, 'stage2.1.conv1.weight')).toEqual(before?.constant?.load().toArray());
     const again = coupled(small(), {});
     const other = coupled(small(), { seed: 1 });
-    for (const name of ['conv1.weight', 'stage2.0.shortcut.weight.second']) {
+    for (const name of ['conv1.weight.second', 'stage2.0.shortcut.weight.second']) {
       expect(constant(again, name)).toEqual(constant(state, name));
       expect(constant(other, name)).not.toEqual(constant(state, name));
     }
     // He: variance 2 / fan-in.
-    const drawn = constant(state, 'conv1.weight');
+    const drawn = constant(state, 'conv1.weight.second');
     const variance = drawn.reduce((s, x) => s + x * x, 0) / drawn.length;
     expect(variance * (3 * 9)).toBeGreaterThan(1.4);
     expect(variance * (3 * 9)).toBeLessThan(2.6);
@@ -112,16 +113,14 @@ describe('split', () => {
       partition: 'split',
     });
     expect(odd.notes.join()).toMatch(/3 channels, an odd number/);
-    expect(dims(odd, 'conv1.weight')).toEqual([6, 3, 3, 3]);
+    expect(dims(odd, 'fc.weight')).toEqual([3, 24]);
   });
   test('an input that cannot be widened is copied, and a note says so', () => {
     const net = new Net();
     const y = net.block(net.block(net.input()));
     net.model.graph.outputs.push(net.op('GlobalAveragePool', [net.conv(y)]));
     const { notes } = coupled(net.model, {});
-    expect(notes.join()).toMatch(
-      /streams start as copies instead, because input cannot be widened/,
-    );
+    expect(notes.join()).toMatch(/streams start as copies, because input cannot be widened/);
   });
   test('choices that contradict it are refused', () => {
     expect(() => coupled(small(), { partition: 'split', head: 'average' })).toThrow(
