@@ -2,11 +2,14 @@
 
 import { describe, expect, test } from 'vitest';
 import { preResNet, resNetImageNet, resNetV1 } from '../../fixtures/models.js';
+import { createState } from '../../passes/index.js';
+import { restoreBatchNorm } from '../../passes/restore-batch-norm.js';
 import type { CompileState, Settings } from '../../passes/index.js';
 import { findParameters } from '../../src/autodiff/index.js';
 import { analyseModel } from '../../src/compiler/index.js';
 import { elementCount, int, ints } from '../../src/ir/index.js';
 import type { Model, Value } from '../../src/ir/index.js';
+import { Random, interpret } from '../../src/ops/index.js';
 import { Net } from '../analysis/net.js';
 
 const coupled = (model: Model, settings: Partial<Settings>): CompileState =>
@@ -167,6 +170,24 @@ describe('batch norm that was folded away', () => {
     expect(state.notes.join()).toMatch(/TrainingMode\.PRESERVE/);
     const convs = [...state.model.graph.nodes].filter((n) => n.op === 'Conv');
     expect(convs.every((n) => n.inputs[2] === undefined)).toBe(true);
+  });
+  test('computes what the folded network computed', () => {
+    const outputs = [folded(), folded()].map((model, index) => {
+      const { graph } = model;
+      analyseModel(model, { recipe: 'none' });
+      if (index === 1) restoreBatchNorm.run(createState(model, { recipe: 'rewire' }));
+      const [image, result] = [graph.inputs[0], graph.outputs[0]];
+      if (!image || !result) throw new Error('no input or output');
+      const x = new Random(3).tensor([2, 3, 32, 32]);
+      return (
+        interpret(graph, new Map([[image, x]]))
+          .get(result)
+          ?.toArray() ?? []
+      );
+    });
+    const [before, after] = outputs;
+    expect(before?.length).toBe(6);
+    after?.forEach((value, i) => expect(value).toBeCloseTo(before?.[i] ?? NaN, 5));
   });
   test('unless it is not wanted', () => {
     expect(norms(coupled(folded(), { batchNorm: 'keep' }))).toBe(0);
