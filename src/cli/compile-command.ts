@@ -6,8 +6,9 @@ import type { Command } from 'commander';
 import { BATCH_NORM, RECIPES, TRANSITIONS } from '../../passes/index.js';
 import type { BatchNorm, Recipe, Transitions } from '../../passes/index.js';
 import { checkOutput, compile, modelName, writeFolder } from '../compiler/index.js';
-import type { Compiled } from '../compiler/index.js';
+import type { CompileOptions, Compiled } from '../compiler/index.js';
 import { DiagnosticError } from '../diagnostics/index.js';
+import type { Model } from '../ir/index.js';
 import type { Target } from '../lowering/index.js';
 import { checkWeights, readModel } from '../onnx/index.js';
 import { HEADS, MATCHES, PARTITIONS, STEMS } from '../reversible/index.js';
@@ -26,10 +27,12 @@ import {
   remark,
 } from './output.js';
 import type { OutputOptions } from './output.js';
+import { addPassOptions, describePasses, preparePasses } from './pass-options.js';
+import type { PassOptions, PassRun } from './pass-options.js';
 import { inputShape, oneOf, positiveInteger, wholeNumber } from './parse.js';
 import { describeVerification } from './verify-command.js';
 
-interface Options {
+interface Options extends PassOptions {
   readonly output: string;
   readonly recipe: Recipe;
   readonly partition: Partition;
@@ -52,7 +55,7 @@ interface Options {
 
 export function addCompileCommand(program: Command): void {
   program
-    .argument('<model.onnx>', 'the residual network to convert')
+    .argument('[model.onnx]', 'the residual network to convert')
     .option('-o, --output <dir>', 'folder for the results', 'out')
     .option(
       '--recipe <name>',
@@ -122,9 +125,12 @@ export function addCompileCommand(program: Command): void {
     .option('--quiet', 'print nothing but the result')
     .option('--no-verify', 'do not check gradients after compiling')
     .option('--force', 'replace files that an earlier run did not make', false)
-    .action(async (path: string, options: Options) => {
-      await compileCommand(path, options);
+    .action(async (path: string | undefined, options: Options) => {
+      if (options.listPasses) printResult(await describePasses(options));
+      else if (path === undefined) program.error("error: missing required argument 'model.onnx'");
+      else await compileCommand(path, options);
     });
+  addPassOptions(program);
 }
 
 async function compileCommand(path: string, options: Options): Promise<void> {
@@ -132,9 +138,10 @@ async function compileCommand(path: string, options: Options): Promise<void> {
   const name = modelName(path);
   const dir = resolve(options.output);
   checkOutput(dir, name, options.force, path);
+  const passes = await preparePasses(options, dir, out);
   const model = readModel(path);
   checkWeights(model);
-  const compiled = compile(model, {
+  const compiled = compileWith(passes, model, {
     name,
     source: path,
     recipe: options.recipe,
@@ -181,6 +188,15 @@ function fitsVerification(rev: Compiled['rev'], out: OutputOptions): boolean {
     out,
   );
   return false;
+}
+
+function compileWith(passes: PassRun, model: Model, options: CompileOptions): Compiled {
+  const { pipeline, instruments } = passes;
+  try {
+    return compile(model, { ...options, pipeline, instruments });
+  } finally {
+    passes.report();
+  }
 }
 
 interface Outputs {
@@ -232,8 +248,6 @@ function summary(
   };
 }
 
-const counted = (n: number, what: string): string => `${n} ${what}${n === 1 ? '' : 's'}`;
-
 /** A path as short as it can be said from here. */
 function shown(path: string): string {
   const near = relative(process.cwd(), path);
@@ -251,7 +265,7 @@ function describe(
   const { plan: after, coupledStored, originalStored: before, savedRatio } = plan.memory;
   const { batch, imageShape } = plan.assumptions;
   const lines = [
-    `${plan.model.name}: ${blocks.residual} residual blocks (${blocks.identity} identity, ${blocks.projection} projection), ${blocks.coupled} coupled in ${counted(plan.chains.length, 'chain')}`,
+    `${plan.model.name}: ${blocks.residual} residual blocks (${blocks.identity} identity, ${blocks.projection} projection), ${blocks.coupled} coupled in ${plan.chains.length} chains`,
     '',
     `activation memory of one training step, batch ${batch} × [${imageShape.join(', ')}], predicted`,
     columns([

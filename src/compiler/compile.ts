@@ -1,8 +1,14 @@
 // The main job. In: an ONNX model and settings. Out: the coupled inference model (rev), the training step (train)
 // and the plan. Invariant: nothing is written here, and the model handed in is used up.
 
-import { createState, couplePipeline, importPipeline } from '../../passes/index.js';
-import type { CompileState, Settings } from '../../passes/index.js';
+import {
+  couplePipeline,
+  createState,
+  importPipeline,
+  printRevPipeline,
+  revPipeline,
+} from '../../passes/index.js';
+import type { CompileState, RevPipeline, Settings } from '../../passes/index.js';
 import { DiagnosticError } from '../diagnostics/index.js';
 import { cloneModel } from '../ir/index.js';
 import type { Model } from '../ir/index.js';
@@ -18,6 +24,8 @@ export interface CompileOptions extends Partial<Settings> {
   readonly name: string;
   /** Where the model came from, for the plan. */
   readonly source: string;
+  /** The passes up to rev.onnx; default revPipeline(). */
+  readonly pipeline?: RevPipeline;
   readonly instruments?: readonly Instrument[];
 }
 
@@ -57,13 +65,18 @@ function unknownOperators({ graph }: Model): string | undefined {
  * @throws DiagnosticError model/*, op/*, shape/*, and couple/nothing when the recipe finds no chain
  */
 export function compile(model: Model, options: CompileOptions): Compiled {
-  const { name, source, instruments = [], ...settings } = options;
+  const { name, source, pipeline = revPipeline(), instruments = [], ...settings } = options;
   const state = createState(model, settings);
-  runPipeline(importPipeline, state, instruments);
+  runPipeline(pipeline.before, state, instruments);
   const original = cloneModel(model).model;
-  runPipeline(couplePipeline, state, instruments);
+  runPipeline(pipeline.after, state, instruments);
   if (state.settings.recipe !== 'none' && state.chains.length === 0)
-    throw new DiagnosticError('couple/nothing', source, nothingReason(state), nothingHint(state));
+    throw new DiagnosticError(
+      'couple/nothing',
+      source,
+      nothingReason(state, pipeline),
+      nothingHint(state),
+    );
 
   const step = buildStep(model, state.chains, state.settings, instruments);
   const stored: Settings = { ...state.settings, policy: 'store' };
@@ -76,6 +89,7 @@ export function compile(model: Model, options: CompileOptions): Compiled {
   const plan = assemblePlan({
     name,
     source,
+    passes: printRevPipeline(pipeline),
     coupled: state,
     step,
     coupledStored,
@@ -98,7 +112,9 @@ function nothingHint({ model, blocks }: CompileState): string | undefined {
     : undefined;
 }
 
-function nothingReason(state: CompileState): string {
+function nothingReason(state: CompileState, pipeline: RevPipeline): string {
+  if (!pipeline.after.some(({ name }) => name === 'find-residual-blocks'))
+    return 'the pipeline has no find-residual-blocks';
   if (state.blocks.length === 0) return 'no Add joins a shortcut and a branch of the same value';
   const reasons = new Map<string, number>();
   for (const { reason } of state.reports) reasons.set(reason, (reasons.get(reason) ?? 0) + 1);

@@ -2,6 +2,7 @@
 
 export * from './compile.js';
 export * from './folder.js';
+export * from './instruments.js';
 export * from './names.js';
 export * from './plan.js';
 export * from './step.js';

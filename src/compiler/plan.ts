@@ -18,6 +18,8 @@ import type { StepBuild } from './step.js';
 export interface PlanParts {
   readonly name: string;
   readonly source: string;
+  /** The pipeline of rev.onnx as text. */
+  readonly passes: string;
   /** Names of chains refer to this model's values: rev.onnx. */
   readonly coupled: CompileState;
   readonly step: StepBuild;
@@ -132,6 +134,7 @@ export function assemblePlan(parts: PlanParts): Plan {
       ...choicesOf(settings),
       batchNorm: settings.batchNorm,
     },
+    passes: parts.passes,
     assumptions: {
       batch: settings.batch,
       imageShape: staticShape(loss.images).slice(1),

@@ -17,11 +17,17 @@ export type Attribute =
 
 export type AttributeMap = Readonly<Record<string, Attribute>>;
 
+/** An attribute of type INT. */
 export const int = (value: number): Attribute => ({ kind: 'int', value });
+/** An attribute of type FLOAT. */
 export const float = (value: number): Attribute => ({ kind: 'float', value });
+/** An attribute of type STRING. */
 export const string = (value: string): Attribute => ({ kind: 'string', value });
+/** An attribute of type INTS. */
 export const ints = (value: readonly number[]): Attribute => ({ kind: 'ints', value });
+/** An attribute of type FLOATS. */
 export const floats = (value: readonly number[]): Attribute => ({ kind: 'floats', value });
+/** An attribute of type TENSOR. */
 export const tensor = (value: ConstantData): Attribute => ({ kind: 'tensor', value });
 
 interface Readable {

@@ -28,6 +28,7 @@ const opName = (name: string): { op: string; domain: string } =>
     ? { op: name.slice(REVNETIFY.length + 1), domain: REVNETIFY }
     : { op: name, domain: '' };
 
+/** Makes nodes and constants in one graph; every value it makes has a type. */
 export class Builder {
   /** Small constants already made, by content. Shared by all builders of one graph. */
   private readonly constants: Map<string, Value>;

@@ -142,6 +142,8 @@ export interface Plan {
     readonly head: string;
     readonly batchNorm: string;
   };
+  /** The passes that made rev.onnx, in the form --passes takes. */
+  readonly passes: string;
   readonly assumptions: {
     readonly batch: Count;
     readonly imageShape: readonly Count[];

@@ -11,7 +11,7 @@ import { findOp, inferContext } from '../ops/index.js';
 const RULE = 'R10 types-agree-with-operators';
 
 /** Whether one value can have both types: open extents agree with any. */
-function compatible(a: TensorType, b: TensorType): boolean {
+export function compatible(a: TensorType, b: TensorType): boolean {
   if (a.dtype !== b.dtype) return false;
   const [x, y] = [a.shape, b.shape];
   if (!x || !y) return true;

@@ -2,4 +2,14 @@
 
 export * from './pass.js';
 export * from './pipeline.js';
+export * from './rewrite.js';
 export * from './run.js';
+export type { Match, Mismatch } from './match.js';
+export type {
+  AttributePattern,
+  NodePattern,
+  OperandPattern,
+  Operators,
+  PatternFunction,
+  Variables,
+} from './pattern.js';

@@ -80,6 +80,17 @@ export interface Instrument {
   afterPass(name: string, model: Model, milliseconds: number, outcome?: Outcome): void;
 }
 
+const made = new WeakSet<object>();
+
+/** Tells a pass from any other object; of this copy of the package, because two copies do not mix. */
+export const isPass = (value: unknown): value is Pass =>
+  typeof value === 'object' && value !== null && made.has(value);
+
+const register = <P extends object>(pass: P): P => {
+  made.add(pass);
+  return pass;
+};
+
 const NAME = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/;
 const KINDS: readonly unknown[] = ['string', 'number', 'integer', 'boolean'];
 
@@ -93,7 +104,7 @@ export function definePass<S extends PassState, const O extends OptionTable = Op
 ): Pass<S> {
   checkInit(init);
   const { name, summary, options = {}, needs = [] } = init;
-  return {
+  return register<Pass<S>>({
     name,
     summary,
     options,
@@ -103,15 +114,15 @@ export function definePass<S extends PassState, const O extends OptionTable = Op
     run(this: Pass<S>, state, values = optionsOf(this)) {
       return init.run(state, values as OptionValues<O>);
     },
-  };
+  });
 }
 
-/** The same pass with some options given: parsed by `parseOption`, or as they are. */
+/** The same pass with some options given: taken as they are. */
 export function configure<S extends PassState>(
   pass: Pass<S>,
   given: Readonly<Record<string, OptionValue>>,
 ): Pass<S> {
-  return { ...pass, given: { ...pass.given, ...given } };
+  return register({ ...pass, given: { ...pass.given, ...given } });
 }
 
 function optionsOf({ options, given }: Pass<never>): OptionRecord {

@@ -39,8 +39,10 @@ function runPass<S extends PassState>(pass: Pass<S>, state: S): Outcome | undefi
   try {
     outcome = pass.run(state);
   } catch (error) {
-    if (error instanceof DiagnosticError) throw error;
-    throw failure(pass, undefined, describeThrown(error));
+    if (!(error instanceof DiagnosticError)) throw failure(pass, undefined, describeThrown(error));
+    // What the passes of this package refuse is the model's fault, and said so.
+    if (pass.builtIn) throw error;
+    throw failure(pass, error.where, error.why);
   }
   if (outcome instanceof Promise) {
     // It is refused now; what becomes of it later is of no interest.
@@ -88,13 +90,20 @@ function advice({ rule }: Problem, graph: Graph): string | undefined {
 /** An error with the place it was thrown at: the innermost one in the author's own file, if there is one. */
 function describeThrown(error: unknown): string {
   if (!(error instanceof Error)) return `it threw ${String(error)}`;
-  const message = error.message.replace(/^internal error: /, '');
-  const kind = error.name === 'Error' ? '' : `${error.name}: `;
+  const ours = error.message.startsWith(INTERNAL);
+  const message = ours ? error.message.slice(INTERNAL.length) : `it threw ${error.message}`;
+  const kind = error.name === 'Error' ? '' : ` (${error.name})`;
   const frames = (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line));
-  const own = frames.find((line) => line.includes('file://') && !line.includes(HERE));
+  const own = frames.find(
+    (line) => line.includes('file://') && !HERE.some((folder) => line.includes(folder)),
+  );
   const place = /(?:file:\/\/)?([^\s()]+:\d+:\d+)\)?$/.exec(own ?? frames[0] ?? '')?.[1];
-  return `it threw ${kind}${message}${place === undefined ? '' : `, at ${place}`}`;
+  return `${message}${kind}${place === undefined ? '' : `, at ${place}`}`;
 }
 
-/** The folder this package lies in: frames in it are not the author's. */
-const HERE = new URL('../..', import.meta.url).href;
+/** How `invariant` begins: the graph refused what the pass did to it. */
+const INTERNAL = 'internal error: ';
+/** Where this package's own code lies: frames there are not the author's. */
+const HERE = ['src', 'passes', 'runtime'].map(
+  (folder) => new URL(`../../${folder}/`, import.meta.url).href,
+);

@@ -23,7 +23,8 @@ export const fixture = (name: string): string =>
 export const HOOK_TIMEOUT = 120_000;
 
 export class Program {
-  private root = '';
+  /** The folder that stands for the package: modules in it can import 'revnetify/passes'. */
+  root = '';
   /** A folder of this test file, removed at the end. */
   folder = '';
 

@@ -29,6 +29,9 @@ export function compileRuntime(folders: readonly string[] = RUNTIME): string {
   const cache = join(root, '.cache');
   mkdirSync(join(cache, 'transpiled'), { recursive: true });
   const out = mkdtempSync(join(cache, 'runtime-'));
+  // Modules in this folder find the package by its name, as its exports say; dist/ is this folder.
+  const about = readFileSync(join(root, 'package.json'), 'utf8').replaceAll('./dist/', './');
+  writeFileSync(join(out, 'package.json'), about);
   for (const folder of folders)
     for (const name of readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })) {
       const to = join(out, folder, name.replace(/ts$/, 'js'));

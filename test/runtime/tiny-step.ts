@@ -205,6 +205,7 @@ function planOf(name: string, inputs: readonly PlanInput[]): Plan {
       head: 'average',
       batchNorm: 'keep',
     },
+    passes: 'import',
     assumptions: {
       batch: BATCH,
       imageShape: [CHANNELS, SIDE, SIDE],
