@@ -26,11 +26,11 @@ export const importPipeline = [
   freeBatch,
   batchNormInference,
   inferTypesPass,
+  restoreBatchNorm,
 ];
 
 /** Residual → reversible; ends in what rev.onnx holds. */
 export const couplePipeline = [
-  restoreBatchNorm,
   findResidualBlocksPass,
   coupleResidualBlocks,
   partitionChannels,

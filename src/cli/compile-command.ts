@@ -248,6 +248,8 @@ function summary(
   };
 }
 
+const counted = (n: number, what: string): string => `${n} ${what}${n === 1 ? '' : 's'}`;
+
 /** A path as short as it can be said from here. */
 function shown(path: string): string {
   const near = relative(process.cwd(), path);
@@ -265,7 +267,7 @@ function describe(
   const { plan: after, coupledStored, originalStored: before, savedRatio } = plan.memory;
   const { batch, imageShape } = plan.assumptions;
   const lines = [
-    `${plan.model.name}: ${blocks.residual} residual blocks (${blocks.identity} identity, ${blocks.projection} projection), ${blocks.coupled} coupled in ${plan.chains.length} chains`,
+    `${plan.model.name}: ${blocks.residual} residual blocks (${blocks.identity} identity, ${blocks.projection} projection), ${blocks.coupled} coupled in ${counted(plan.chains.length, 'chain')}`,
     '',
     `activation memory of one training step, batch ${batch} × [${imageShape.join(', ')}], predicted`,
     columns([

@@ -10,7 +10,7 @@ import { invariant } from '../diagnostics/index.js';
 import type { Graph, Node, Value } from '../ir/index.js';
 import type { SectionBlock } from '../analysis/index.js';
 import { Builder } from '../ops/index.js';
-import { drawnConstant, initialOf } from './initial.js';
+import { copyOf } from './copy.js';
 
 /** State (a, b) before, (carried, t) after: t = S(a) + f(b). */
 export interface HalfCoupling {
@@ -90,42 +90,4 @@ export function coupleSection(
   graph.sort();
   const join = [sum, average] as const;
   return { id: `${first.id}..${last.id}`, couplings, output, input, entry, join };
-}
-
-/** Copies nodes (in topological order) with weights of their own. Returns where to read the copy of a value. */
-function copyOf(
-  nodes: readonly Node[],
-  start: ReadonlyMap<Value, Value>,
-  graph: Graph,
-  seed: number,
-): (value: Value) => Value {
-  const copies = new Map(start);
-  const copy = (value: Value): Value => copies.get(value) ?? value;
-  for (const node of nodes) {
-    const inputs = node.inputs.map((value, index) => {
-      const initial = value && initialOf(node, index, value);
-      if (!value?.constant || !initial || copies.has(value)) return value && copy(value);
-      const name = `${value.name}.second`;
-      const { dtype, dims } = value.constant;
-      const own = graph.addConstant(name, drawnConstant(name, dtype, dims, initial, seed));
-      copies.set(value, own);
-      return own;
-    });
-    const made = graph.addNode({
-      op: node.op,
-      domain: node.domain,
-      name: graph.uniqueName(`${node.name}.second`),
-      inputs,
-      outputs: node.outputs.map((v) => v && `${v.name}.second`),
-      attributes: node.attributes,
-      phase: node.phase,
-    });
-    node.outputs.forEach((value, index) => {
-      const result = made.outputs[index];
-      if (!value || !result) return;
-      result.type = value.type;
-      copies.set(value, result);
-    });
-  }
-  return copy;
 }

@@ -1,5 +1,5 @@
 // Fills and joins the streams. In: coupled sections whose ends are open, and how channels shall be shared out. Out: the
-// chains, with the input of each duplicated, widened and split, or split, and the streams averaged or concatenated.
+// chains, each with its input duplicated, made twice, or split, and the streams averaged or concatenated.
 // Invariant: residual functions see a stream of the width they had (widen), or half of it (split), throughout a section.
 
 import { invariant } from '../diagnostics/index.js';
@@ -7,7 +7,9 @@ import { int } from '../ir/index.js';
 import type { Graph, Node, Value } from '../ir/index.js';
 import { AxisClasses, regionBetween } from '../analysis/index.js';
 import type { AxisClass } from '../analysis/index.js';
-import { Builder } from '../ops/index.js';
+import { Builder, axisLinks } from '../ops/index.js';
+import type { AxisRef } from '../ops/index.js';
+import { copyOf } from './copy.js';
 import type { CoupledChain, CoupledSection } from './couple.js';
 import { resizeAxes, resizedTo, select } from './resize.js';
 import type { Selection } from './resize.js';
@@ -15,7 +17,8 @@ import type { Selection } from './resize.js';
 /** State of 2C channels, each stream as wide as the original's (widen), or of C, each stream half (split). */
 export const PARTITIONS = ['widen', 'split'] as const;
 export type Partition = (typeof PARTITIONS)[number];
-/** Where the second C channels come from under widen: a stem of twice the width, or a copy of the first. */
+/** Where the second C channels come from under widen: a second stem (the two are one of twice the width), or a copy of
+ * the first. */
 export const STEMS = ['widened', 'duplicated'] as const;
 export type Stem = (typeof STEMS)[number];
 export const HEADS = ['concat', 'average'] as const;
@@ -47,7 +50,7 @@ export interface PartitionResult {
 }
 
 interface Ends {
-  readonly entry: 'copy' | 'split';
+  readonly entry: 'copy' | 'split' | 'stems';
   readonly exit: 'average' | 'concat';
 }
 
@@ -90,7 +93,7 @@ export function partitionSections(
       changes.delete(axisClass);
   resizeAxes(graph, changes, choices.seed);
   const chains = sections.map((section) =>
-    close(graph, section, ends.get(section) ?? { entry: 'copy', exit: 'average' }),
+    close(graph, section, ends.get(section) ?? { entry: 'copy', exit: 'average' }, choices.seed),
   );
   graph.removeDead();
   graph.sort();
@@ -143,32 +146,65 @@ function widen(
   notes: string[],
 ): Ends {
   const own = new Set([...streams(section).keys()].map((v) => axes.of(v, CHANNELS)));
-  const double = (value: Value, what: string): boolean => {
+  const double = (value: Value): string | undefined => {
     const axisClass = axes.of(value, CHANNELS);
     const extent = extentOf(axisClass);
-    const why =
-      !axisClass || extent === undefined
-        ? 'its number of channels is not known'
-        : own.has(axisClass)
-          ? 'it is tied to a stream'
-          : axisClass.frozen;
-    if (axisClass && extent !== undefined && why === undefined) {
-      changes.set(axisClass, resizedTo(extent, 2 * extent));
-      return true;
-    }
-    notes.push(`${section.id}: ${what} instead, because ${value.name} cannot be widened: ${why}`);
-    return false;
+    if (!axisClass || extent === undefined) return 'its number of channels is not known';
+    if (own.has(axisClass)) return 'it is tied to a stream';
+    if (axisClass.frozen === undefined) changes.set(axisClass, resizedTo(extent, 2 * extent));
+    return axisClass.frozen;
   };
-  const entry =
-    choices.stem === 'widened' && double(section.input, 'the streams start as copies')
-      ? 'split'
-      : 'copy';
-  const exit =
-    choices.head === 'concat' && double(section.output, 'the streams are averaged at the end')
-      ? 'concat'
-      : 'average';
-  return { entry, exit };
+  const possible = (value: Value, instead: string, why: string | undefined): boolean => {
+    if (why !== undefined)
+      notes.push(`${section.id}: ${instead}, because ${value.name} cannot be widened: ${why}`);
+    return why === undefined;
+  };
+  const { input, output } = section;
+  let entry: Ends['entry'] = 'copy';
+  if (choices.stem === 'widened') {
+    const stem = stemOf(input);
+    const why = typeof stem === 'string' ? stem : undefined;
+    if (possible(input, 'the streams start as copies', why)) entry = 'stems';
+  }
+  const concat =
+    choices.head === 'concat' &&
+    possible(output, 'the streams are averaged at the end', double(output));
+  return { entry, exit: concat ? 'concat' : 'average' };
 }
+
+/**
+ * The nodes that make the channels of a value: the last operator that mixes channels, and what follows it. A stem of
+ * twice the width is two of these side by side, computed one after the other: half the memory of one wide one.
+ * Returned is the reason where there are none.
+ */
+function stemOf(value: Value): Node[] | string {
+  const nodes: Node[] = [];
+  for (let at = value; ;) {
+    const { producer } = at;
+    if (!producer) return `it is made by no layer, ${at.name} is where it comes from`;
+    nodes.unshift(producer);
+    const links = axisLinks(producer) ?? [];
+    const data = producer.inputs.filter((v): v is Value => v !== undefined && !v.constant);
+    const [from] = data;
+    if (!from || data.length > 1)
+      return `node ${producer.name} (${producer.op}) joins several values`;
+    const passes = links.some(({ axes }) => {
+      const sides = new Set(axes.filter(isChannels(producer, from)).map(({ side }) => side));
+      return sides.size === 2;
+    });
+    if (!passes) {
+      const mixes = producer.inputs.some((v) => (v?.constant?.dims.length ?? 0) >= 2);
+      return mixes ? nodes : `node ${producer.name} (${producer.op}) is no layer with weights`;
+    }
+    at = from;
+  }
+}
+
+/** Whether the axis is that of the channels, of the operand or the result. */
+const isChannels =
+  (node: Node, data: Value) =>
+  ({ side, index, axis }: AxisRef): boolean =>
+    axis === CHANNELS && (side === 'out' ? index === 0 : node.inputs[index] === data);
 
 /** Channels inside residual functions, in the order of the network. */
 function innerClasses(
@@ -220,7 +256,12 @@ export const wholeGroups = (extent: number, multiple: number): number =>
   Math.max(1, Math.round(extent / multiple)) * multiple;
 
 /** Puts the real nodes where the marked ones stand. */
-function close(graph: Graph, section: CoupledSection, { entry, exit }: Ends): CoupledChain {
+function close(
+  graph: Graph,
+  section: CoupledSection,
+  { entry, exit }: Ends,
+  seed: number,
+): CoupledChain {
   const { id, input, join } = section;
   const [a, b] = section.entry.map((node) => node.output());
   invariant(a && b, 'a section starts with two streams');
@@ -235,6 +276,11 @@ function close(graph: Graph, section: CoupledSection, { entry, exit }: Ends): Co
       name: 'split',
     });
     [nextA, nextB] = [node.output(0), node.output(1)];
+  }
+  if (entry === 'stems') {
+    const stem = stemOf(input);
+    invariant(typeof stem !== 'string', `${input.name} has a stem`);
+    nextB = copyOf(stem, new Map(), graph, seed)(input);
   }
   const streamsOf = (value: Value): Value => (value === a ? nextA : value === b ? nextB : value);
   const couplings = section.couplings.map((c) => ({

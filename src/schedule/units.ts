@@ -60,6 +60,25 @@ function blockSeeds(blocks: readonly ResidualBlock[]): Seed[] {
   });
 }
 
+/** Groups that do not read each other's results: two stems side by side are two units, so that their interiors need not
+ * be there together. Groups without a heavy node join the others. */
+function independentParts(nodes: readonly Node[]): Node[][] {
+  const groups: Set<Node>[] = [];
+  for (const node of nodes) {
+    const makers = new Set(node.inputs.map((v) => v?.producer));
+    const read = groups.filter((group) => [...makers].some((maker) => maker && group.has(maker)));
+    const joined = new Set([...read.flatMap((group) => [...group]), node]);
+    for (const group of read) groups.splice(groups.indexOf(group), 1);
+    groups.push(joined);
+  }
+  const heavy = groups.filter((group) => !isLight([...group]));
+  if (heavy.length < 2) return nodes.length > 0 ? [[...nodes]] : [];
+  const [first] = heavy;
+  for (const group of groups)
+    if (!heavy.includes(group)) for (const node of group) first?.add(node);
+  return heavy.map((group) => nodes.filter((node) => group.has(node)));
+}
+
 /**
  * @param graph sorted
  * @param left residual blocks that are not coupled and hold no other block
@@ -96,8 +115,8 @@ export function partition(
   };
   const units: Unit[] = [];
   const plain = (kind: UnitKind, nodes: readonly Node[]): void => {
-    if (nodes.length > 0)
-      units.push({ id: unique(kind), kind, nodes, coupling: undefined, chain: undefined });
+    for (const part of independentParts(nodes))
+      units.push({ id: unique(kind), kind, nodes: part, coupling: undefined, chain: undefined });
   };
   seeds.forEach((seed, index) => {
     const before = gaps[index] ?? [];

@@ -278,6 +278,22 @@ describe('usage', () => {
     const { stdout } = await program.run('verify', '--json');
     expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'usage/command' } });
   });
+  test.each([
+    ['--recipe', 'papers'],
+    ['--partition', 'thirds'],
+    ['--match', 'memory'],
+    ['--transitions', 'none'],
+    ['--batch-norm', 'drop'],
+  ])('%s %s: the message lists what there is', async (option, value) => {
+    const error = await failure(2, 'usage/option', resnet, option, value);
+    expect(error.where).toBe(option);
+    expect(error.why).toMatch(/paper|widen|params|coupled|restore/);
+  });
+  test('choices that contradict each other', async () => {
+    const args = ['--partition', 'split', '--head', 'average'];
+    const error = await failure(2, 'usage/option', resnet, ...args);
+    expect(error.hint).toContain('--partition widen');
+  });
   test('an option with a value that cannot be used', async () => {
     const error = await failure(2, 'usage/option', resnet, '--batch', '0');
     expect(error.where).toBe('--batch');

@@ -2,11 +2,14 @@
 
 import { describe, expect, test } from 'vitest';
 import { preResNet, resNetImageNet, resNetV1 } from '../../fixtures/models.js';
+import { createState } from '../../passes/index.js';
+import { restoreBatchNorm } from '../../passes/restore-batch-norm.js';
 import type { CompileState, Settings } from '../../passes/index.js';
 import { findParameters } from '../../src/autodiff/index.js';
 import { analyseModel } from '../../src/compiler/index.js';
 import { elementCount, int, ints } from '../../src/ir/index.js';
 import type { Model, Value } from '../../src/ir/index.js';
+import { Random, interpret } from '../../src/ops/index.js';
 import { Net } from '../analysis/net.js';
 
 const coupled = (model: Model, settings: Partial<Settings>): CompileState =>
@@ -32,8 +35,9 @@ describe('recipe paper, widened', () => {
     const moved = state.chains[0]?.couplings.filter((c) => c.carried !== c.b).map((c) => c.id);
     expect(moved).toEqual(['stage2.0', 'stage3.0']);
   });
-  test('stem and head are twice as wide, residual functions as they were', () => {
-    expect(dims(state, 'conv1.weight')).toEqual([8, 3, 3, 3]);
+  test('two stems, a head twice as wide, residual functions as they were', () => {
+    expect(dims(state, 'conv1.weight')).toEqual([4, 3, 3, 3]);
+    expect(dims(state, 'conv1.weight.second')).toEqual([4, 3, 3, 3]);
     expect(dims(state, 'bn.weight')).toEqual([32]);
     expect(dims(state, 'fc.weight')).toEqual([3, 32]);
     expect(dims(state, 'stage2.1.conv1.weight')).toEqual([8, 8, 3, 3]);
@@ -44,12 +48,12 @@ describe('recipe paper, widened', () => {
     expect(constant(state, 'stage2.1.conv1.weight')).toEqual(before?.constant?.load().toArray());
     const again = coupled(small(), {});
     const other = coupled(small(), { seed: 1 });
-    for (const name of ['conv1.weight', 'stage2.0.shortcut.weight.second']) {
+    for (const name of ['conv1.weight.second', 'stage2.0.shortcut.weight.second']) {
       expect(constant(again, name)).toEqual(constant(state, name));
       expect(constant(other, name)).not.toEqual(constant(state, name));
     }
     // He: variance 2 / fan-in.
-    const drawn = constant(state, 'conv1.weight');
+    const drawn = constant(state, 'conv1.weight.second');
     const variance = drawn.reduce((s, x) => s + x * x, 0) / drawn.length;
     expect(variance * (3 * 9)).toBeGreaterThan(1.4);
     expect(variance * (3 * 9)).toBeLessThan(2.6);
@@ -112,16 +116,14 @@ describe('split', () => {
       partition: 'split',
     });
     expect(odd.notes.join()).toMatch(/3 channels, an odd number/);
-    expect(dims(odd, 'conv1.weight')).toEqual([6, 3, 3, 3]);
+    expect(dims(odd, 'fc.weight')).toEqual([3, 24]);
   });
   test('an input that cannot be widened is copied, and a note says so', () => {
     const net = new Net();
     const y = net.block(net.block(net.input()));
     net.model.graph.outputs.push(net.op('GlobalAveragePool', [net.conv(y)]));
     const { notes } = coupled(net.model, {});
-    expect(notes.join()).toMatch(
-      /streams start as copies instead, because input cannot be widened/,
-    );
+    expect(notes.join()).toMatch(/streams start as copies, because input cannot be widened/);
   });
   test('choices that contradict it are refused', () => {
     expect(() => coupled(small(), { partition: 'split', head: 'average' })).toThrow(
@@ -168,6 +170,24 @@ describe('batch norm that was folded away', () => {
     expect(state.notes.join()).toMatch(/TrainingMode\.PRESERVE/);
     const convs = [...state.model.graph.nodes].filter((n) => n.op === 'Conv');
     expect(convs.every((n) => n.inputs[2] === undefined)).toBe(true);
+  });
+  test('computes what the folded network computed', () => {
+    const outputs = [folded(), folded()].map((model, index) => {
+      const { graph } = model;
+      analyseModel(model, { recipe: 'none' });
+      if (index === 1) restoreBatchNorm.run(createState(model, { recipe: 'rewire' }));
+      const [image, result] = [graph.inputs[0], graph.outputs[0]];
+      if (!image || !result) throw new Error('no input or output');
+      const x = new Random(3).tensor([2, 3, 32, 32]);
+      return (
+        interpret(graph, new Map([[image, x]]))
+          .get(result)
+          ?.toArray() ?? []
+      );
+    });
+    const [before, after] = outputs;
+    expect(before?.length).toBe(6);
+    after?.forEach((value, i) => expect(value).toBeCloseTo(before?.[i] ?? NaN, 5));
   });
   test('unless it is not wanted', () => {
     expect(norms(coupled(folded(), { batchNorm: 'keep' }))).toBe(0);

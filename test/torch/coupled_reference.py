@@ -34,7 +34,8 @@ u_1 = x, u_k = relu(s_k) for k >= 2, no ReLU after the additions, and one ReLU o
 the first and the second half of the channels of x, and the result is s_n and s_{n+1} side by side.
 
 Recipe paper. All blocks are half-couplings of one chain whose first two states are the halves of the channels of the stem's
-result (which has twice the original's channels under 'widen'). A block that changes the shape has a shortcut per stream:
+result; under 'widen' each is the result of a stem of its own, the second with the weights that have '.second' behind
+the name. A block that changes the shape has a shortcut per stream:
 state (a, b) becomes (S(b), S'(a) + f(b)); the weights of S' are those of S with '.second' behind the name. In v1 networks f, S
 and S' all read the ReLU of their stream; in pre-activation networks S' has a first batch norm of its own. The head reads the
 last two states side by side.
@@ -184,23 +185,26 @@ class Net:
         kept = self.post_shortcut(b, path, stride, f.shape[1])
         return kept, self.post_shortcut(a, path, stride, f.shape[1], '.second') + f
 
-    def entered(self, x, path):
+    def entered(self, a, b, path):
         """A chain that starts with a change of shape: the first batch norm is not yet part of it."""
-        first = self.activated(x, path)
-        a, b = first.chunk(2, dim=1)
         projection = self.shortcut(path)
         return self.conv(b, projection), self.conv(a, projection, 1, '.second') + self.pre_tail(b, path, 1)
 
-    def streams(self, x, blocks):
+    def streams(self, images, blocks):
         """All blocks as one chain from stem to head."""
         post = self.family != 'preact'
         self.runs.append([path for path, _ in blocks])
         path, stride = blocks[0]
-        if not post and not self.is_identity(path, stride):
-            a, b = self.entered(x, path)
+        activated = not post and not self.is_identity(path, stride)
+
+        def start(copy=''):
+            x = self.stem(images, copy)
+            return self.activated(x, path, copy) if activated else x
+
+        a, b = start().chunk(2, dim=1) if self.split else (start(), start('.second'))
+        if activated:
+            a, b = self.entered(a, b, path)
             blocks = blocks[1:]
-        else:
-            a, b = x.chunk(2, dim=1)
         for path, stride in blocks:
             if self.is_identity(path, stride):
                 # What the stem hands over has gone through a ReLU: once more changes nothing.
@@ -220,20 +224,20 @@ class Net:
         joined = torch.cat([before, now], dim=1) if self.split else (before + now) / 2
         return F.relu(joined) if post else joined
 
-    def logits(self, images):
-        x = self.conv(images, 'conv1', 2 if self.family == 'imagenet' else 1)
+    def stem(self, images, copy=''):
+        x = self.conv(images, 'conv1', 2 if self.family == 'imagenet' else 1, copy)
         if self.family != 'preact':
-            x = F.relu(self.bn(x, 'bn1'))
-        if self.family == 'imagenet':
-            x = F.max_pool2d(x, 3, 2, 1)
+            x = F.relu(self.bn(x, 'bn1', copy))
+        return F.max_pool2d(x, 3, 2, 1) if self.family == 'imagenet' else x
+
+    def logits(self, images):
         prefix = 'layer' if self.family == 'imagenet' else 'stage'
         blocks = [
             (f'{prefix}{s}.{i}', 2 if s > 1 and i == 0 else 1)
             for s, count in enumerate(self.layers, start=1)
             for i in range(count)
         ]
-        if self.paper:
-            x, blocks = self.streams(x, blocks), []
+        x, blocks = (self.streams(images, blocks), []) if self.paper else (self.stem(images), blocks)
         while blocks:
             length = 0
             while length < len(blocks) and self.is_identity(*blocks[length]):
