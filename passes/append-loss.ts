@@ -1,8 +1,8 @@
 // Pass append-loss: the network ends in a scalar to minimise. In: a classifier with static shapes. Out: labels as
-// an input, mean cross-entropy and the number of correct answers. Invariant: the loss sees logits; a final
+// an input, mean cross-entropy (with smoothed labels if asked for) and the number of correct answers. Invariant: the loss sees logits; a final
 // Softmax, which the loss contains, is dropped.
 
-import { DiagnosticError } from '../src/diagnostics/index.js';
+import { DiagnosticError, invariant } from '../src/diagnostics/index.js';
 import { formatType, int, isStatic, string } from '../src/ir/index.js';
 import type { Graph, Value } from '../src/ir/index.js';
 import { Builder } from '../src/ops/index.js';
@@ -29,6 +29,15 @@ function findLogits(graph: Graph): Value {
   );
 }
 
+/** (1 − ε)·nll + ε·(mean over all classes of −log p), as torch's CrossEntropyLoss(label_smoothing=ε). */
+function smooth(nll: Value, logs: Value, share: number, b: Builder): Value {
+  const spread = b.op('ReduceMean', [logs], { attributes: { keepdims: int(0) }, name: 'spread' });
+  const hard = b.op('Mul', [nll, b.scalar(1 - share)], { name: 'hardShare' });
+  return b.op('Sub', [hard, b.op('Mul', [spread, b.scalar(share)], { name: 'softShare' })], {
+    name: 'loss',
+  });
+}
+
 export const appendLoss = definePass({
   name: 'append-loss',
   summary: 'append mean cross-entropy and the count of correct answers',
@@ -47,11 +56,14 @@ export const appendLoss = definePass({
     if (shape.length > 2)
       logits = b.op('Flatten', [logits], { attributes: { axis: int(1) }, name: 'logits' });
     const labels = graph.addInput('labels', { dtype: 'int64', shape: [state.settings.batch] });
-    const loss = b.op('SoftmaxCrossEntropyLoss', [logits, labels], {
+    const { labelSmoothing } = state.settings;
+    const [nll, logs] = b.node('SoftmaxCrossEntropyLoss', [logits, labels], {
       attributes: { reduction: string('mean') },
       outputs: 2,
-      name: 'loss',
-    });
+      name: labelSmoothing > 0 ? 'hard' : 'loss',
+    }).outputs;
+    invariant(nll && logs, 'a loss has two outputs');
+    const loss = labelSmoothing > 0 ? smooth(nll, logs, labelSmoothing, b) : nll;
     const best = b.op('ArgMax', [logits], {
       attributes: { axis: int(1), keepdims: int(0) },
       name: 'best',

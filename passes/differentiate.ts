@@ -1,17 +1,18 @@
 // Pass differentiate: forward graph → whole training step. In: a graph with its loss, chains and left blocks. Out:
-// recompute, gradients and SGD updates in the same graph; weights and state as inputs, their new values as
+// recompute, gradients and the optimizer's updates in the same graph; weights and state as inputs, their new values as
 // outputs. Invariant: running statistics are updated once, from the first forward pass.
 
 import { findResidualBlocks } from '../src/analysis/index.js';
 import {
   Views,
+  addScalars,
   appendBackward,
+  appendUpdates,
   findParameters,
   makeToken,
-  updateWeight,
   viewInputs,
 } from '../src/autodiff/index.js';
-import type { WeightUpdate } from '../src/autodiff/index.js';
+import type { Trained } from '../src/autodiff/index.js';
 import { invariant } from '../src/diagnostics/index.js';
 import type { Graph, Value } from '../src/ir/index.js';
 import { Builder } from '../src/ops/index.js';
@@ -85,7 +86,7 @@ function updateStatistics(
 
 export const differentiatePass = definePass({
   name: 'differentiate',
-  summary: 'derive the backward pass under the chosen policies and append SGD',
+  summary: 'derive the backward pass under the chosen policies and append the optimizer',
   run: (state) => {
     const { settings, loss } = state;
     const { graph } = state.model;
@@ -98,33 +99,24 @@ export const differentiatePass = definePass({
     const units = assignPolicies(partition(graph, state.chains, left), settings.policy);
     nameForward(graph, units);
     const root = new Builder(graph, { phase: 'forward', path: 'step' });
-    const scalar = (name: string): Value => graph.addInput(name, { dtype: 'float32', shape: [] });
-    const sgd = {
-      learningRate: scalar('learning_rate'),
-      momentum: scalar('momentum'),
-      weightDecay: scalar('weight_decay'),
-    };
+    const scalars = addScalars(graph, settings);
+    const rate = scalars.get('learning_rate');
+    invariant(rate, 'every optimizer has a learning rate');
     const backward = appendBackward(graph, units, loss.loss, new Set(parameters), root, {
       token: settings.token,
       views: settings.target === 'cpu',
     });
-    if (settings.token && settings.target === 'cpu') viewForward(units, sgd.learningRate, root);
-    const updates: WeightUpdate[] = [];
-    for (const weight of parameters) {
+    if (settings.token && settings.target === 'cpu') viewForward(units, rate, root);
+    const trained = parameters.flatMap((weight): Trained[] => {
       const gradient = backward.gradients.get(weight);
-      if (!gradient) continue;
-      const shape = weight.shape ?? [];
-      graph.constantToInput(weight);
-      const velocity = graph.addInput(`${weight.name}.velocity`, { dtype: 'float32', shape });
       const released = settings.token ? backward.released.get(weight) : undefined;
-      const options = { nesterov: settings.nesterov, decays: shape.length >= 2 };
-      const update = updateWeight(weight, gradient, velocity, released, sgd, options, root);
-      updates.push(update);
-      graph.outputs.push(update.newWeight, update.newVelocity);
-    }
+      return gradient ? [{ weight, gradient, released }] : [];
+    });
+    const done = settings.token ? backward.tokens.at(-1) : undefined;
+    const updates = appendUpdates(graph, trained, done, scalars, settings, root);
     const statistics = updateStatistics(graph, state.statistics, root);
     graph.removeDead();
     graph.sort();
-    state.step = { units, backward, updates, statistics, ...sgd };
+    state.step = { units, backward, updates, statistics, scalars };
   },
 });

@@ -2,7 +2,12 @@
 // same, more complete after every pass. Invariant: values and nodes named here belong to state.model.
 
 import type { ResidualBlock } from '../src/analysis/index.js';
-import type { BackwardResult, WeightUpdate } from '../src/autodiff/index.js';
+import type {
+  BackwardResult,
+  OptimizerName,
+  ScalarRole,
+  WeightUpdate,
+} from '../src/autodiff/index.js';
 import type { Model, Value } from '../src/ir/index.js';
 import type { Target } from '../src/lowering/index.js';
 import type {
@@ -60,7 +65,15 @@ export interface Settings {
   readonly batch: number;
   /** Shapes given by hand, by input name. */
   readonly inputShapes: ReadonlyMap<string, readonly number[]>;
+  readonly optimizer: OptimizerName;
+  /** For SGD. */
   readonly nesterov: boolean;
+  /** Largest norm of all gradients together; 0: no limit. Then all gradients are kept until the last is there. */
+  readonly clipNorm: number;
+  /** Batches whose gradients are added up before an update; more than 1 takes a tensor more per weight. */
+  readonly accumulate: number;
+  /** Share of the target that is spread over all classes, 0 up to 1. */
+  readonly labelSmoothing: number;
   /** False only where a test or benchmark shows what the token is for. */
   readonly token: boolean;
 }
@@ -78,7 +91,11 @@ export const DEFAULT_SETTINGS: Settings = {
   target: 'cpu',
   batch: 32,
   inputShapes: new Map(),
+  optimizer: 'sgd',
   nesterov: false,
+  clipNorm: 0,
+  accumulate: 1,
+  labelSmoothing: 0,
   token: true,
 };
 
@@ -128,9 +145,8 @@ export interface StepState {
   readonly backward: BackwardResult;
   readonly updates: readonly WeightUpdate[];
   readonly statistics: readonly { readonly old: Value; readonly next: Value }[];
-  readonly learningRate: Value;
-  readonly momentum: Value;
-  readonly weightDecay: Value;
+  /** Scalar inputs by what they mean. */
+  readonly scalars: ReadonlyMap<ScalarRole, Value>;
 }
 
 export interface CompileState {

@@ -4,23 +4,22 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
-import type { Plan } from '../src/plan/index.js';
+import type { Plan, ScalarRole } from '../src/plan/index.js';
 import { DiagnosticError } from '../src/diagnostics/index.js';
 import { END, endedByMarker } from './end-marker.js';
 import { collectGarbage } from './memory.js';
 import { touchedZeros } from './parameters.js';
-import { inputOf, stateInputs } from './plan.js';
+import { inputOf, scalarInputs, stateInputs } from './plan.js';
 import { createStepSession, loadRuntime, messageOf } from './session.js';
 import type { Runtime, SessionOptions } from './session.js';
 
-/** One batch and the settings of one step. */
-export interface StepInputs {
+/** One batch and the settings of one run. */
+export interface RunInputs {
   /** As the plan's input of that role: batch × channels × height × width, already normalised. */
   readonly images: Float32Array;
   readonly labels: BigInt64Array;
-  readonly learningRate: number;
-  readonly momentum: number;
-  readonly weightDecay: number;
+  /** One for every scalar input of the plan. */
+  readonly scalars: ReadonlyMap<ScalarRole, number>;
 }
 
 export interface StepOutputs {
@@ -44,7 +43,7 @@ export interface StepDescription {
 export interface StepRunner {
   /** What the last run copied on top of what it computed: outputs turned into tensors nobody asked for. */
   readonly copiedBytes: number;
-  run(inputs: StepInputs): Promise<StepOutputs>;
+  run(inputs: RunInputs): Promise<StepOutputs>;
   /** Brings `state` up to date where it lives on a device. */
   download(): Promise<void>;
   /** The present value of an input that goes from step to step. Overwritten by later steps. */
@@ -83,9 +82,7 @@ class CpuRunner implements StepRunner {
   private readonly slots = new Map<string, Slot>();
   /** The slots whose two tensors change places after each step. */
   private readonly swapped: readonly Slot[];
-  private readonly learningRate = new Float32Array(1);
-  private readonly momentum = new Float32Array(1);
-  private readonly weightDecay = new Float32Array(1);
+  private readonly scalars = new Map<ScalarRole, Float32Array>();
   private readonly loss = new Float32Array(1);
   private readonly correct = new Float32Array(1);
   private readonly names: { readonly images: string; readonly labels: string };
@@ -100,9 +97,11 @@ class CpuRunner implements StepRunner {
     const { plan } = step;
     this.names = { images: inputOf(plan, 'images').name, labels: inputOf(plan, 'labels').name };
     const scalar = (data: Float32Array): Tensor => new runtime.Tensor('float32', data, []);
-    this.feeds[inputOf(plan, 'learning_rate').name] = scalar(this.learningRate);
-    this.feeds[inputOf(plan, 'momentum').name] = scalar(this.momentum);
-    this.feeds[inputOf(plan, 'weight_decay').name] = scalar(this.weightDecay);
+    for (const { name, role } of scalarInputs(plan)) {
+      const value = new Float32Array(1);
+      this.scalars.set(role, value);
+      this.feeds[name] = scalar(value);
+    }
     this.fetches[plan.outputs.loss] = scalar(this.loss);
     this.fetches[plan.outputs.correct] = scalar(this.correct);
     let stateBytes = 0;
@@ -131,13 +130,11 @@ class CpuRunner implements StepRunner {
     return this.copied;
   }
 
-  async run(inputs: StepInputs): Promise<StepOutputs> {
+  async run(inputs: RunInputs): Promise<StepOutputs> {
     const { feeds, fetches, names } = this;
     this.bind(names.images, inputs.images);
     this.bind(names.labels, inputs.labels);
-    this.learningRate[0] = inputs.learningRate;
-    this.momentum[0] = inputs.momentum;
-    this.weightDecay[0] = inputs.weightDecay;
+    for (const [role, value] of this.scalars) value[0] = inputs.scalars.get(role) ?? NaN;
     // A step that ends without having written them must not pass for one that has.
     this.loss.fill(NaN);
     this.correct.fill(NaN);

@@ -10,13 +10,14 @@
 
 export { MALLOC_ENVIRONMENT, needsMallocEnvironment } from './allocator.js';
 export { cpuBackend } from './backend.js';
-export type { Backend, StepDescription, StepInputs, StepOutputs, StepRunner } from './backend.js';
+export type { Backend, RunInputs, StepDescription, StepOutputs, StepRunner } from './backend.js';
 export * from './data/index.js';
 export { evaluateModel } from './evaluate.js';
 export type { EvaluateOptions, Evaluation } from './evaluate.js';
 export type { Progress, TrainHooks } from './loop.js';
 export { measure } from './measure.js';
 export type { MeasureOptions, Measurement } from './measure.js';
+export type { OptimizerSettings } from './optimizer.js';
 export type { TrainOptions } from './options.js';
 export { readPlan } from './plan.js';
 export type { CompiledFolder } from './plan.js';
@@ -25,6 +26,6 @@ export type { Schedule, ScheduleShape } from './schedule.js';
 export { createSession, loadRuntime } from './session.js';
 export type { Runtime, SessionOptions } from './session.js';
 export { TrainingStep } from './step.js';
-export type { StepOptions } from './step.js';
+export type { StepInputs, StepOptions } from './step.js';
 export { train } from './train.js';
 export type { TrainResult } from './train.js';

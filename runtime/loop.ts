@@ -7,6 +7,7 @@ import type { Feed } from './data/index.js';
 import type { Evaluation } from './evaluate.js';
 import type { TrainingLog } from './log.js';
 import { lifetimePeakBytes } from './memory.js';
+import type { OptimizerSettings } from './optimizer.js';
 import type { Settings } from './options.js';
 import { learningRate } from './schedule.js';
 import type { TrainingStep } from './step.js';
@@ -48,6 +49,7 @@ export interface Due<T> {
 export interface Loop {
   readonly step: TrainingStep;
   readonly feed: Feed;
+  /** Samples of one step. */
   readonly batch: number;
   readonly settings: Settings;
   readonly hooks: TrainHooks;
@@ -69,8 +71,8 @@ export interface Ran {
 }
 
 export async function runLoop(loop: Loop): Promise<Ran> {
-  const { step, feed, batch, settings, hooks, log, losses, evaluate, checkpoint } = loop;
-  const { steps, lr, shape, warmup, momentum, weightDecay } = settings;
+  const { batch, settings, hooks, log, losses, evaluate, checkpoint } = loop;
+  const { steps, lr, shape, warmup, optimizer } = settings;
   const schedule = { shape, rate: lr, steps, warmup };
   const window = new Window(batch);
   const every = hooks.every ?? 10;
@@ -87,15 +89,10 @@ export async function runLoop(loop: Loop): Promise<Ran> {
       hooks.evaluated?.(losses.length, evaluation);
     }
     const began = performance.now();
-    const { images, labels, epoch } = await feed.next();
-    const waited = (performance.now() - began) / 1000;
     const rate = learningRate(schedule, losses.length);
-    const { loss, correct } = await step.run({
-      images,
-      labels,
+    const { epoch, loss, correct, waited } = await oneStep(loop, {
       learningRate: rate,
-      momentum,
-      weightDecay,
+      ...optimizer,
     });
     const done = losses.push(loss);
     window.add(loss, correct);
@@ -108,8 +105,10 @@ export async function runLoop(loop: Loop): Promise<Ran> {
       const common = { step: done, steps, epoch, learningRate: rate };
       hooks.progress?.({ ...common, ...window.take(), peakBytes: lifetimePeakBytes() });
     }
-    if (checkpoint && (done % checkpoint.every === 0 || done === steps || aborted()))
+    if (checkpoint && (done % checkpoint.every === 0 || done === steps || aborted())) {
+      await loop.step.checkFinite();
       checkpoint.run(losses, loop.secondsBefore + spent());
+    }
   }
   const seconds = spent();
   return {
@@ -118,6 +117,24 @@ export async function runLoop(loop: Loop): Promise<Ran> {
     own: { steps: losses.length - before, seconds },
     interrupted: losses.length < steps,
   };
+}
+
+/** All batches of one update: the mean of their losses, rounded as a single loss is. */
+async function oneStep(
+  { step, feed }: Loop,
+  settings: OptimizerSettings & { readonly learningRate: number },
+): Promise<{ epoch: number; loss: number; correct: number; waited: number }> {
+  const sum = { epoch: 0, loss: 0, correct: 0, waited: 0 };
+  for (let part = 0; part < step.accumulate; part++) {
+    const began = performance.now();
+    const { images, labels, epoch } = await feed.next();
+    sum.waited += (performance.now() - began) / 1000;
+    const { loss, correct } = await step.run({ images, labels, ...settings });
+    if (part === 0) sum.epoch = epoch;
+    sum.loss += loss / step.accumulate;
+    sum.correct += correct;
+  }
+  return { ...sum, loss: Math.fround(sum.loss) };
 }
 
 /** Sums since the last report. */

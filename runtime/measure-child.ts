@@ -12,9 +12,6 @@ import { batchShape, readPlan } from './plan.js';
 import { loadRuntime, messageOf, threadCount } from './session.js';
 import { TrainingStep } from './step.js';
 
-const MOMENTUM = 0.9;
-const WEIGHT_DECAY = 5e-4;
-
 async function measureHere(job: MeasureJob): Promise<Measurement> {
   const threads = threadCount(job.threads);
   const { plan } = readPlan(job.dir);
@@ -33,7 +30,6 @@ async function measureHere(job: MeasureJob): Promise<Measurement> {
   const arena = job.arena ?? prefersArena(plan);
   const step = await TrainingStep.open(job.dir, plan, { threads, arena, inPlace });
   const { env } = await loadRuntime();
-  const settings = { learningRate: job.lr, momentum: MOMENTUM, weightDecay: WEIGHT_DECAY };
 
   await settleMemory();
   const meter = await startPeakMeter();
@@ -42,7 +38,7 @@ async function measureHere(job: MeasureJob): Promise<Measurement> {
   while (losses.length < job.steps) {
     if (losses.length > 0) loader.next({ images, labels });
     const began = performance.now();
-    const { loss } = await step.run({ images, labels, ...settings });
+    const { loss } = await step.run({ images, labels, learningRate: job.lr });
     seconds.push((performance.now() - began) / 1000);
     losses.push(loss);
     // Copies of outputs that are already garbage are no need of the step.

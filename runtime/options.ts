@@ -3,22 +3,20 @@
 
 import { DiagnosticError } from '../src/diagnostics/index.js';
 import type { Augment } from './data/index.js';
+import { DEFAULT_RATE, completeSettings } from './optimizer.js';
+import type { OptimizerName, OptimizerSettings } from './optimizer.js';
 import type { ScheduleShape } from './schedule.js';
 
-export interface TrainOptions {
+export interface TrainOptions extends OptimizerSettings {
   /** A folder with CIFAR-10 or IDX files, or `random`. */
   readonly data: string;
   /** How long to train: steps, or else epochs (may be a fraction). Default: one epoch. */
   readonly steps?: number;
   readonly epochs?: number;
-  /** Highest learning rate. Default 0.1. */
+  /** Highest learning rate. Default 0.1 for SGD, 0.001 for AdamW. */
   readonly lr?: number;
   /** Default cosine. */
   readonly lrSchedule?: ScheduleShape;
-  /** Default 0.9. */
-  readonly momentum?: number;
-  /** Default 5e-4; applies to weights, not to biases and batch norm. */
-  readonly weightDecay?: number;
   /** Steps of linear warm-up. Default 0. */
   readonly warmup?: number;
   /** Seed of the order and the augmentation. Default 0. */
@@ -49,25 +47,28 @@ export interface Settings {
   readonly steps: number;
   readonly lr: number;
   readonly shape: ScheduleShape;
-  readonly momentum: number;
-  readonly weightDecay: number;
   readonly warmup: number;
   readonly seed: number;
+  readonly optimizer: OptimizerSettings;
 }
 
 /** @throws DiagnosticError usage/option */
-export function settle(options: TrainOptions, samples: number, batch: number): Settings {
+export function settle(
+  options: TrainOptions,
+  name: OptimizerName,
+  samples: number,
+  batch: number,
+): Settings {
   checkOptions(options);
   const { epochs = 1 } = options;
   const steps = options.steps ?? Math.max(1, Math.ceil((epochs * samples) / batch));
   return {
     steps,
-    lr: options.lr ?? 0.1,
+    lr: options.lr ?? DEFAULT_RATE[name],
     shape: options.lrSchedule ?? { kind: 'cosine' },
-    momentum: options.momentum ?? 0.9,
-    weightDecay: options.weightDecay ?? 5e-4,
     warmup: Math.min(options.warmup ?? 0, steps),
     seed: options.seed ?? 0,
+    optimizer: completeSettings(name, options),
   };
 }
 
@@ -75,7 +76,7 @@ export function settle(options: TrainOptions, samples: number, batch: number): S
 export function checkOptions(options: TrainOptions): void {
   const bad = (name: string, value: unknown, wanted: string): DiagnosticError =>
     new DiagnosticError('usage/option', name, `${String(value)} is not ${wanted}`);
-  const { steps, epochs, lr, momentum, weightDecay, warmup, seed } = options;
+  const { steps, epochs, lr, weightDecay, epsilon, warmup, seed } = options;
   if (steps !== undefined && epochs !== undefined)
     throw new DiagnosticError('usage/option', 'steps', 'steps and epochs are both given');
   if (steps !== undefined && !(Number.isSafeInteger(steps) && steps > 0))
@@ -84,8 +85,13 @@ export function checkOptions(options: TrainOptions): void {
     throw bad('epochs', epochs, 'a positive number');
   if (lr !== undefined && !(Number.isFinite(lr) && lr > 0))
     throw bad('learning rate', lr, 'a positive number');
-  if (momentum !== undefined && !(momentum >= 0 && momentum < 1))
-    throw bad('momentum', momentum, 'a number from 0 up to, not including, 1');
+  for (const name of ['momentum', 'beta1', 'beta2'] as const) {
+    const value = options[name];
+    if (value !== undefined && !(value >= 0 && value < 1))
+      throw bad(name, value, 'a number from 0 up to, not including, 1');
+  }
+  if (epsilon !== undefined && !(Number.isFinite(epsilon) && epsilon > 0))
+    throw bad('epsilon', epsilon, 'a positive number');
   if (weightDecay !== undefined && !(Number.isFinite(weightDecay) && weightDecay >= 0))
     throw bad('weight decay', weightDecay, 'a number from 0 upwards');
   if (warmup !== undefined && !(Number.isSafeInteger(warmup) && warmup >= 0))

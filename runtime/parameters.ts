@@ -1,5 +1,5 @@
 // What a training step starts from. In: the plan and the weights of rev.onnx. Out: one array of floats per weight,
-// velocity and running statistic, by input name. Invariant: every page of every array has been written, so that
+// running statistic and tensor of the optimizer (0 at first), by input name. Invariant: every page of every array has been written, so that
 // the memory they take is visible before the first step and does not grow with it.
 
 import { join } from 'node:path';
@@ -23,7 +23,7 @@ export function initialState(dir: string, plan: Plan): Map<string, Float32Array>
     if (constant) constants.set(name, constant);
   const state = new Map<string, Float32Array>();
   for (const input of stateInputs(plan)) {
-    if (input.role === 'velocity') {
+    if (input.role !== 'weight' && input.role !== 'statistic') {
       state.set(input.name, touchedZeros(elementCount(input.shape)));
       continue;
     }

@@ -6,15 +6,23 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { DiagnosticError } from '../src/diagnostics/index.js';
 import { readPlanFile } from '../src/plan/index.js';
-import type { InputRole, Plan, PlanInput } from '../src/plan/index.js';
+import type { InputRole, Plan, PlanInput, ScalarRole } from '../src/plan/index.js';
 import { messageOf } from './session.js';
 
 const SUFFIX = '.plan.json';
 
 /** Roles that stand for one input each. */
-const SINGLE = ['images', 'labels', 'learning_rate', 'momentum', 'weight_decay'] as const;
+const SINGLE = ['images', 'labels', 'learning_rate', 'weight_decay'] as const;
 /** Roles whose value goes from step to step. */
-const STATE: ReadonlySet<InputRole> = new Set<InputRole>(['weight', 'velocity', 'statistic']);
+const STATE: ReadonlySet<InputRole> = new Set<InputRole>([
+  ...(['weight', 'statistic'] as const),
+  ...(['velocity', 'moment1', 'moment2', 'gradient_sum'] as const),
+]);
+/** Every scalar a runtime knows how to feed. */
+const SCALARS: ReadonlySet<InputRole> = new Set<InputRole>([
+  ...(['learning_rate', 'weight_decay', 'momentum', 'carry', 'gain'] as const),
+  ...(['beta1', 'beta2', 'beta1_rest', 'beta2_rest', 'epsilon', 'bias1', 'bias2'] as const),
+]);
 
 export interface CompiledFolder {
   readonly plan: Plan;
@@ -80,6 +88,14 @@ export function inputOf(plan: Plan, role: (typeof SINGLE)[number]): PlanInput {
     throw new DiagnosticError('train/invalid', plan.model.name, `no input is its ${role}`);
   return input;
 }
+
+export interface ScalarInput extends PlanInput {
+  readonly role: ScalarRole;
+}
+
+/** The settings of one step. */
+export const scalarInputs = (plan: Plan): ScalarInput[] =>
+  plan.inputs.filter((input): input is ScalarInput => SCALARS.has(input.role));
 
 export interface StateInput extends PlanInput {
   readonly next: string;

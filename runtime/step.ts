@@ -6,17 +6,28 @@ import { join } from 'node:path';
 import { DiagnosticError } from '../src/diagnostics/index.js';
 import type { InputRole, Plan } from '../src/plan/index.js';
 import { cpuBackend } from './backend.js';
-import type { Backend, StepInputs, StepOutputs, StepRunner } from './backend.js';
+import type { Backend, StepOutputs, StepRunner } from './backend.js';
+import { firstUnits, isFinite, unitsOfWeights } from './diagnose.js';
+import { completeSettings, scalarsOf } from './optimizer.js';
+import type { OptimizerSettings } from './optimizer.js';
 import { initialState } from './parameters.js';
 import { stateInputs } from './plan.js';
 import type { SessionOptions } from './session.js';
+
+/** One batch and the settings of its step. */
+export interface StepInputs extends OptimizerSettings {
+  /** As the plan's input of that role: batch × channels × height × width, already normalised. */
+  readonly images: Float32Array;
+  readonly labels: BigInt64Array;
+  readonly learningRate: number;
+}
 
 export interface StepOptions extends SessionOptions {
   /** Write new weights over the old ones where the plan allows it. Default true. */
   readonly inPlace?: boolean;
   /** Default: ONNX Runtime on the CPU. */
   readonly backend?: Backend;
-  /** By input name; taken over. Default: weights of rev.onnx, velocities 0. */
+  /** By input name; taken over. Default: weights of rev.onnx, 0 for the optimizer's. */
   readonly state?: ReadonlyMap<string, Float32Array>;
   /** Steps that led to the state. Default 0. */
   readonly steps?: number;
@@ -27,10 +38,14 @@ export interface StepOptions extends SessionOptions {
  *
  *     const { plan } = readPlan(dir);
  *     const step = await TrainingStep.open(dir, plan);
- *     const { loss } = await step.run({ images, labels, learningRate: 0.1, momentum: 0.9, weightDecay: 5e-4 });
+ *     const { loss } = await step.run({ images, labels, learningRate: 0.1 });
  */
 export class TrainingStep {
+  /** Batches of the present update that have been run. */
+  private part = 0;
+
   private constructor(
+    private readonly dir: string,
     readonly plan: Plan,
     private readonly runner: StepRunner,
     private done: number,
@@ -42,7 +57,7 @@ export class TrainingStep {
     const { state = initialState(dir, plan), ...session } = rest;
     const path = join(dir, plan.model.train);
     const runner = await backend.prepare({ path, plan, state, inPlace, session });
-    return new TrainingStep(plan, runner, steps);
+    return new TrainingStep(dir, plan, runner, steps);
   }
 
   /** What the last step's outputs were copied for nothing; see StepRunner. */
@@ -55,23 +70,56 @@ export class TrainingStep {
     return this.done;
   }
 
+  /** Batches whose gradients are added up before the weights change. */
+  get accumulate(): number {
+    return this.plan.assumptions.accumulate;
+  }
+
   /**
-   * Runs one step. The arrays are read where they lie and may be refilled afterwards.
+   * Runs the step on one batch; the last of `accumulate` batches changes the weights, and counts as a step. The arrays
+   * are read where they lie and may be refilled afterwards.
    * @throws DiagnosticError train/diverged; the weights are then of no use
    */
   async run(inputs: StepInputs): Promise<StepOutputs> {
-    const result = await this.runner.run(inputs);
-    this.done++;
-    if (!Number.isFinite(result.loss))
+    const { images, labels, learningRate, ...given } = inputs;
+    const { optimizer } = this.plan.assumptions;
+    const settings = { ...completeSettings(optimizer, given), learningRate };
+    const position = { update: this.done + 1, part: this.part, parts: this.accumulate };
+    const scalars = scalarsOf(optimizer, settings, position);
+    const result = await this.runner.run({ images, labels, scalars });
+    this.part = (this.part + 1) % this.accumulate;
+    if (this.part === 0) this.done++;
+    if (!Number.isFinite(result.loss)) {
+      await this.download();
+      const units = this.firstUnits();
       throw new DiagnosticError(
         'train/diverged',
-        `step ${this.done}`,
-        `the loss is ${result.loss} at learning rate ${inputs.learningRate}`,
+        place(position.update, units),
+        `the loss is ${result.loss} at learning rate ${learningRate}; ` +
+          `the first values that are not finite come from ${described(units)}`,
       );
+    }
     return result;
   }
 
-  /** Brings weights, velocities and statistics up to date; nothing to do on the CPU. */
+  /**
+   * Makes sure that the present state can be trained on and written.
+   * @throws DiagnosticError train/diverged that names the block
+   */
+  async checkFinite(): Promise<void> {
+    await this.download();
+    const bad = stateInputs(this.plan).find(({ name }) => !isFinite(this.state(name)));
+    if (!bad) return;
+    const own = unitsOfWeights(this.dir, this.plan).get(bad.weight ?? bad.name);
+    const units = own === undefined ? this.firstUnits() : [own];
+    throw new DiagnosticError(
+      'train/diverged',
+      place(this.done, units),
+      `after it ${bad.name} is not finite`,
+    );
+  }
+
+  /** Brings weights, the optimizer's tensors and statistics up to date; nothing to do on the CPU. */
   download(): Promise<void> {
     return this.runner.download();
   }
@@ -79,11 +127,6 @@ export class TrainingStep {
   /** Present weights by name. The arrays are the live ones: later steps change them. */
   weights(): Map<string, Float32Array> {
     return this.collect('weight');
-  }
-
-  /** Momentum, by the name of the step graph's input. Live, as weights(). */
-  velocities(): Map<string, Float32Array> {
-    return this.collect('velocity');
   }
 
   /** Running means and variances by name. Live, as weights(). */
@@ -100,6 +143,10 @@ export class TrainingStep {
     await this.runner.dispose();
   }
 
+  private firstUnits(): string[] {
+    return firstUnits(this.dir, this.plan, (name) => this.state(name));
+  }
+
   private collect(role: InputRole): Map<string, Float32Array> {
     return new Map(
       stateInputs(this.plan)
@@ -107,4 +154,13 @@ export class TrainingStep {
         .map(({ name }) => [name, this.runner.state(name)]),
     );
   }
+}
+
+const place = (step: number, units: readonly string[]): string =>
+  `step ${step}${units.length === 1 ? `, block ${units.join()}` : ''}`;
+
+function described(units: readonly string[]): string {
+  const [first, ...others] = units;
+  if (first === undefined) return 'the loss';
+  return others.length === 0 ? first : `one of ${units.join(', ')}`;
 }

@@ -73,6 +73,7 @@ export async function train(
   checkOptions(options);
   const { plan } = readPlan(dir);
   const wanted = batchShape(plan);
+  const { optimizer, accumulate } = plan.assumptions;
   const feed = openFeed({
     data: options.data,
     wanted,
@@ -83,10 +84,10 @@ export async function train(
   try {
     // Before the training and not after it: a missing test split should not cost a night.
     const test = (options.evaluate ?? true) ? loadDataset(options.data, 'test', wanted) : undefined;
-    const settings = settle(options, feed.facts.count, wanted.batch);
+    const settings = settle(options, optimizer, feed.facts.count, samplesPerStep(plan));
     const checkpoints = openCheckpoints(dir, plan, options, { ...settings, data: feed.facts });
     const from = options.resume ? resume(checkpoints, options, hooks) : undefined;
-    feed.start(from?.step ?? 0);
+    feed.start((from?.step ?? 0) * accumulate);
     const run = { dir, plan, options, settings, feed, test, hooks, checkpoints, from };
     const log =
       options.log === undefined
@@ -148,13 +149,15 @@ async function trainOn(run: Run, log: TrainingLog | undefined): Promise<TrainRes
   let model: string | undefined;
   try {
     ran = await runSteps(run, step, log);
-    await step.download();
+    await step.checkFinite();
     // Interrupted before the first step there is nothing new to write, perhaps an earlier result to keep.
     if (ran.losses.length > 0)
       model = writeTrained(dir, plan, valuesOf(step), {
         steps: ran.losses.length,
         normalise: feed.facts.normalise,
       });
+  } catch (error) {
+    throw withCheckpoint(error, run.checkpoints?.newest());
   } finally {
     await step.dispose();
   }
@@ -165,7 +168,7 @@ async function trainOn(run: Run, log: TrainingLog | undefined): Promise<TrainRes
   if (evaluation) log?.write({ step: ran.losses.length, evaluation });
   const checkpoint = run.checkpoints?.newest();
   const { own, ...whole } = ran;
-  const images = own.steps * batchShape(plan).batch;
+  const images = own.steps * samplesPerStep(plan);
   return {
     ...whole,
     steps: ran.losses.length,
@@ -178,6 +181,14 @@ async function trainOn(run: Run, log: TrainingLog | undefined): Promise<TrainRes
   };
 }
 
+/** Names the last checkpoint, all of whose values are finite, where a training has diverged. */
+function withCheckpoint(error: unknown, newest: string | undefined): unknown {
+  if (!(error instanceof DiagnosticError) || error.code !== 'train/diverged') return error;
+  if (newest === undefined) return error;
+  const { code, where, why, hint } = error;
+  return new DiagnosticError(code, where, why, `${hint}; the last good checkpoint is ${newest}`);
+}
+
 function runSteps(run: Run, step: TrainingStep, log: TrainingLog | undefined): Promise<Ran> {
   const { plan, options, settings, feed, hooks, test, checkpoints, from } = run;
   const { checkpointEvery, evaluateEvery } = options;
@@ -185,7 +196,7 @@ function runSteps(run: Run, step: TrainingStep, log: TrainingLog | undefined): P
   return runLoop({
     step,
     feed,
-    batch: batchShape(plan).batch,
+    batch: samplesPerStep(plan),
     settings,
     hooks,
     log,
@@ -207,6 +218,8 @@ function runSteps(run: Run, step: TrainingStep, log: TrainingLog | undefined): P
         : undefined,
   });
 }
+
+const samplesPerStep = (plan: Plan): number => batchShape(plan).batch * plan.assumptions.accumulate;
 
 const session = ({ threads }: TrainOptions): { threads?: number } =>
   threads === undefined ? {} : { threads };

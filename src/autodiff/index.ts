@@ -4,6 +4,14 @@ export * from './backward.js';
 export * from './gradients.js';
 export * from './parameters.js';
 export * from './recompute.js';
-export * from './sgd.js';
+export { addScalars, appendUpdates } from './optimizer.js';
+export type {
+  OptimizerName,
+  ScalarRole,
+  StateRole,
+  StateUpdate,
+  Trained,
+  WeightUpdate,
+} from './optimizer.js';
 export * from './token.js';
 export * from './views.js';

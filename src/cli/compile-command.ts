@@ -5,6 +5,7 @@ import { dirname, relative, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { BATCH_NORM, RECIPES, TRANSITIONS } from '../../passes/index.js';
 import type { BatchNorm, Recipe, Transitions } from '../../passes/index.js';
+import type { OptimizerName } from '../autodiff/index.js';
 import { checkOutput, compile, modelName, writeFolder } from '../compiler/index.js';
 import type { CompileOptions, Compiled } from '../compiler/index.js';
 import { DiagnosticError } from '../diagnostics/index.js';
@@ -29,7 +30,7 @@ import {
 import type { OutputOptions } from './output.js';
 import { addPassOptions, describePasses, preparePasses } from './pass-options.js';
 import type { PassOptions, PassRun } from './pass-options.js';
-import { inputShape, oneOf, positiveInteger, wholeNumber } from './parse.js';
+import { fraction, inputShape, nonNegative, oneOf, positiveInteger, wholeNumber } from './parse.js';
 import { describeVerification } from './verify-command.js';
 
 interface Options extends PassOptions {
@@ -45,7 +46,11 @@ interface Options extends PassOptions {
   readonly batch: number;
   readonly inputShape?: ReadonlyMap<string, readonly number[]>;
   readonly target: Target;
+  readonly optimizer: OptimizerName;
   readonly nesterov: boolean;
+  readonly clipNorm: number;
+  readonly accumulate: number;
+  readonly labelSmoothing: number;
   readonly seed: number;
   readonly json?: boolean;
   readonly quiet?: boolean;
@@ -114,7 +119,32 @@ export function addCompileCommand(program: Command): void {
       oneOf('--target', ['cpu', 'portable']),
       'cpu',
     )
-    .option('--nesterov', 'Nesterov momentum', false)
+    .option(
+      '--optimizer <name>',
+      'sgd: with momentum; adamw: two tensors more per weight instead of one',
+      oneOf('--optimizer', ['sgd', 'adamw']),
+      'sgd',
+    )
+    .option('--nesterov', 'Nesterov momentum, for sgd', false)
+    .option(
+      '--clip-norm <x>',
+      'limit the norm of all gradients together; every gradient is then kept until the last is known: ' +
+        'memory of one more copy of the weights',
+      nonNegative('--clip-norm'),
+      0,
+    )
+    .option(
+      '--accumulate <k>',
+      'add up the gradients of k batches before an update; keeps one more copy of the weights',
+      positiveInteger('--accumulate'),
+      1,
+    )
+    .option(
+      '--label-smoothing <x>',
+      'share of the target spread over all classes',
+      fraction('--label-smoothing'),
+      0,
+    )
     .option(
       '--seed <n>',
       'seed of new weights and of the verification data',
@@ -135,6 +165,8 @@ export function addCompileCommand(program: Command): void {
 
 async function compileCommand(path: string, options: Options): Promise<void> {
   const out = outputOptions(options);
+  if (options.nesterov && options.optimizer !== 'sgd')
+    throw new DiagnosticError('usage/option', '--nesterov', `${options.optimizer} has no momentum`);
   const name = modelName(path);
   const dir = resolve(options.output);
   checkOutput(dir, name, options.force, path);
@@ -154,7 +186,11 @@ async function compileCommand(path: string, options: Options): Promise<void> {
     policy: options.policy,
     batch: options.batch,
     target: options.target,
+    optimizer: options.optimizer,
     nesterov: options.nesterov,
+    clipNorm: options.clipNorm,
+    accumulate: options.accumulate,
+    labelSmoothing: options.labelSmoothing,
     seed: options.seed,
     ...(options.inputShape ? { inputShapes: options.inputShape } : {}),
   });

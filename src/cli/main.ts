@@ -74,8 +74,8 @@ function handOver(program: Command, command: Command): void {
 }
 
 const EXIT_CODES = `
-Exit codes: 0 done; 1 internal error or diverged training; 2 wrong usage, file not found, data that does not fit;
-3 no residual block can be coupled; 4 verification failed; 6 the model is unsupported or damaged;
+Exit codes: 0 done; 1 internal error; 2 wrong usage, file not found, data that does not fit;
+3 no residual block can be coupled; 4 verification failed; 5 the training diverged; 6 the model is unsupported or damaged;
 7 ONNX Runtime is missing; 130 interrupted.`;
 
 /** Prints what went wrong: a message on stderr and, if JSON was asked for, an object on stdout. */

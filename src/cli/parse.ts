@@ -32,6 +32,16 @@ export const nonNegative =
       : refuse(option, value, 'a number from 0 on');
   };
 
+/** From 0 up to, not including, 1. */
+export const fraction =
+  (option: string) =>
+  (value: string): number => {
+    const n = Number(value);
+    return value.trim() !== '' && n >= 0 && n < 1
+      ? n
+      : refuse(option, value, 'a number from 0 up to, not including, 1');
+  };
+
 export const oneOf =
   <T extends string>(option: string, values: readonly T[]) =>
   (value: string): T =>

@@ -24,17 +24,20 @@ import {
   printResult,
   remark,
 } from './output.js';
-import { nonNegative, positiveInteger, wholeNumber } from './parse.js';
+import { fraction, nonNegative, positiveInteger, wholeNumber } from './parse.js';
 
 interface Options {
   readonly data?: string;
   readonly steps?: number;
   readonly epochs?: number;
-  readonly lr: number;
+  readonly lr?: number;
   readonly lrSchedule?: ReturnType<typeof parseSchedule>;
   readonly warmup: number;
-  readonly momentum: number;
-  readonly weightDecay: number;
+  readonly momentum?: number;
+  readonly beta1?: number;
+  readonly beta2?: number;
+  readonly epsilon?: number;
+  readonly weightDecay?: number;
   readonly seed: number;
   readonly threads?: number;
   readonly augment: boolean;
@@ -60,19 +63,25 @@ export function addTrainCommand(program: Command): void {
     .option('--data <path>', 'folder with CIFAR-10 binary or IDX files, or "random"')
     .option('--steps <n>', 'how many steps', positiveInteger('--steps'))
     .option('--epochs <x>', 'how many passes over the data (default 1)', nonNegative('--epochs'))
-    .option('--lr <x>', 'highest learning rate', nonNegative('--lr'), 0.1)
+    .option(
+      '--lr <x>',
+      'highest learning rate (default: 0.1 for SGD, 0.001 for AdamW)',
+      nonNegative('--lr'),
+    )
     .option(
       '--lr-schedule <name>',
       'cosine, linear, constant or step:0.5,0.75:0.1 (default: cosine)',
       parseSchedule,
     )
     .option('--warmup <n>', 'steps of linear warm-up', wholeNumber('--warmup'), 0)
-    .option('--momentum <x>', 'momentum of SGD', nonNegative('--momentum'), 0.9)
+    .option('--momentum <x>', 'of SGD (default 0.9)', fraction('--momentum'))
+    .option('--beta1 <x>', 'of AdamW (default 0.9)', fraction('--beta1'))
+    .option('--beta2 <x>', 'of AdamW (default 0.999)', fraction('--beta2'))
+    .option('--epsilon <x>', 'of AdamW (default 1e-8)', nonNegative('--epsilon'))
     .option(
       '--weight-decay <x>',
-      'applies to weights, not to biases and batch norm',
+      'of weights, not of biases and batch norm (default: 5e-4 for SGD, 0.01 for AdamW)',
       nonNegative('--weight-decay'),
-      5e-4,
     )
     .option('--seed <n>', 'seed of order and augmentation', wholeNumber('--seed'), 0)
     .option('--threads <n>', 'threads of ONNX Runtime', positiveInteger('--threads'))
@@ -145,26 +154,24 @@ async function measureCommand(dir: string, options: Options): Promise<void> {
     );
 }
 
+/** Settings that are passed on where they are given; the runtime knows the defaults. */
+const PASSED = [
+  ...(['steps', 'epochs', 'lr', 'momentum', 'beta1', 'beta2', 'epsilon', 'weightDecay'] as const),
+  ...(['threads', 'log', 'evaluateEvery', 'checkpointEvery', 'checkpointDir', 'resume'] as const),
+];
+
 function trainOptions(options: Options, data: string): TrainOptions {
   return {
     data,
-    lr: options.lr,
     lrSchedule: options.lrSchedule ?? parseSchedule('cosine'),
     warmup: options.warmup,
-    momentum: options.momentum,
-    weightDecay: options.weightDecay,
     seed: options.seed,
     evaluate: options.evaluate,
     inPlace: options.inPlace,
-    ...(options.steps === undefined ? {} : { steps: options.steps }),
-    ...(options.epochs === undefined ? {} : { epochs: options.epochs }),
-    ...(options.threads === undefined ? {} : { threads: options.threads }),
     ...(options.augment ? {} : { augment: false }),
-    ...(options.log === undefined ? {} : { log: options.log }),
-    ...(options.evaluateEvery === undefined ? {} : { evaluateEvery: options.evaluateEvery }),
-    ...(options.checkpointEvery === undefined ? {} : { checkpointEvery: options.checkpointEvery }),
-    ...(options.checkpointDir === undefined ? {} : { checkpointDir: options.checkpointDir }),
-    ...(options.resume ? { resume: true } : {}),
+    ...Object.fromEntries(
+      PASSED.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]),
+    ),
   };
 }
 

@@ -148,14 +148,19 @@ export function loadCoupled(dir: string, plan: Plan): LoadedFolder {
       carried: value(c.carried),
     })),
   }));
-  const { batch, target, policy, nesterov, inputShapes } = plan.assumptions;
+  const { batch, target, policy, inputShapes } = plan.assumptions;
+  const { optimizer, nesterov, clipNorm, accumulate, labelSmoothing } = plan.assumptions;
   const settings: Settings = {
     ...DEFAULT_SETTINGS,
     recipe: plan.recipe as Settings['recipe'],
     policy: policy as Settings['policy'],
     target: target as Settings['target'],
     batch,
+    optimizer,
     nesterov,
+    clipNorm,
+    accumulate,
+    labelSmoothing,
     inputShapes: new Map(Object.entries(inputShapes)),
   };
   return { rev, chains, settings };

@@ -36,10 +36,7 @@ function planInputs(state: CompileState): PlanInput[] {
   const { step, loss } = state;
   invariant(step && loss, 'a plan needs a differentiated step');
   const pairs = [
-    ...step.updates.flatMap((u) => [
-      { old: u.weight, next: u.newWeight },
-      { old: u.velocity, next: u.newVelocity },
-    ]),
+    ...step.updates.flatMap((u) => [{ old: u.weight, next: u.newWeight }, ...u.states]),
     ...step.statistics,
   ];
   const safe = safeInPlace(state.model.graph, pairs, step.backward.tokens);
@@ -53,16 +50,12 @@ function planInputs(state: CompileState): PlanInput[] {
   return [
     input(loss.images, 'images'),
     input(loss.labels, 'labels'),
-    input(step.learningRate, 'learning_rate'),
-    input(step.momentum, 'momentum'),
-    input(step.weightDecay, 'weight_decay'),
+    ...[...step.scalars].map(([role, value]) => input(value, role)),
     ...step.updates.flatMap((u) => [
       input(u.weight, 'weight', { next: u.newWeight.name, inPlace: safe.has(u.weight) }),
-      input(u.velocity, 'velocity', {
-        next: u.newVelocity.name,
-        inPlace: safe.has(u.velocity),
-        weight: u.weight.name,
-      }),
+      ...u.states.map(({ role, old, next }) =>
+        input(old, role, { next: next.name, inPlace: safe.has(old), weight: u.weight.name }),
+      ),
     ]),
     ...step.statistics.map((s) =>
       input(s.old, 'statistic', { next: s.next.name, inPlace: safe.has(s.old) }),
@@ -140,8 +133,11 @@ export function assemblePlan(parts: PlanParts): Plan {
       imageShape: staticShape(loss.images).slice(1),
       classes,
       dtype: 'float32',
-      optimizer: 'sgd',
+      optimizer: settings.optimizer,
       nesterov: settings.nesterov,
+      clipNorm: settings.clipNorm,
+      accumulate: settings.accumulate,
+      labelSmoothing: settings.labelSmoothing,
       target: settings.target,
       policy: settings.policy,
       seed: settings.seed,

@@ -9,6 +9,7 @@ export const EXIT = {
   usage: 2,
   nothingToCouple: 3,
   verificationFailed: 4,
+  diverged: 5,
   unsupportedModel: 6,
   runtimeMissing: 7,
   interrupted: 130,
@@ -139,8 +140,8 @@ const CATALOGUE = {
     hint: 'pass the *.plan.json that revnetify MODEL.onnx -o DIR wrote',
   },
   'train/diverged': {
-    exit: EXIT.internal,
-    what: 'the loss is no longer a finite number',
+    exit: EXIT.diverged,
+    what: 'the training has diverged: it no longer has finite numbers',
     hint: 'lower --lr, or add --warmup',
   },
   'checkpoint/exists': {

@@ -184,6 +184,21 @@ const reduceSumOp = reduction({
   gradient: (ctx, kept) => expandLike(ctx.b, kept(ctx.grad()), ctx.input(0)),
 });
 
+const reduceSumSquare = reduction({
+  type: 'ReduceSumSquare',
+  axesOperand: false,
+  f: (row) => {
+    let sum = 0;
+    for (const x of row) sum += x * x;
+    return sum;
+  },
+  gradient: (ctx, kept) => {
+    const { b } = ctx;
+    const x = ctx.input(0);
+    return b.op('Mul', [b.op('Mul', [x, scalarLike(b, x, 2)]), kept(ctx.grad())]);
+  },
+});
+
 const reduceMean = reduction({
   type: 'ReduceMean',
   axesOperand: false,
@@ -244,6 +259,7 @@ const reduceProd = reduction({
 
 export const reduceOps: readonly OpDefinition[] = [
   reduceSumOp,
+  reduceSumSquare,
   reduceMean,
   reduceMax,
   reduceMin,

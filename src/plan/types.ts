@@ -14,25 +14,44 @@ export const PLAN_SCHEMA_VERSION = 1;
  */
 export type Count = number;
 
-/** What an input of the step graph is for. */
+/** What an input of the step graph is for; src/autodiff/optimizer.ts says what the optimizer's are. */
 export type InputRole =
   | 'images'
   | 'labels'
+  // Settings of one step.
   | 'learning_rate'
-  | 'momentum'
   | 'weight_decay'
+  | 'momentum'
+  | 'beta1'
+  | 'beta2'
+  | 'beta1_rest'
+  | 'beta2_rest'
+  | 'epsilon'
+  | 'bias1'
+  | 'bias2'
+  | 'carry'
+  | 'gain'
+  // What goes from step to step.
   | 'weight'
   | 'velocity'
+  | 'moment1'
+  | 'moment2'
+  | 'gradient_sum'
   | 'statistic';
+
+type StateRole = 'weight' | 'velocity' | 'moment1' | 'moment2' | 'gradient_sum' | 'statistic';
+
+/** The inputs a runtime feeds with the settings of a step. */
+export type ScalarRole = Exclude<InputRole, 'images' | 'labels' | StateRole>;
 
 export interface PlanInput {
   readonly name: string;
   readonly role: InputRole;
   readonly dtype: string;
   readonly shape: readonly Count[];
-  /** The output that holds its next value (weight, velocity, statistic). */
+  /** The output that holds its next value (weight, optimizer state, statistic). */
   readonly next?: string;
-  /** For a velocity: the weight it belongs to. */
+  /** For a tensor of the optimizer: the weight it belongs to. */
   readonly weight?: string;
   /** Whether the runtime may let `next` be written into the memory of this input: every reader of the old value
    * is an ancestor of the new one. */
@@ -149,8 +168,13 @@ export interface Plan {
     readonly imageShape: readonly Count[];
     readonly classes: Count;
     readonly dtype: 'float32';
-    readonly optimizer: 'sgd';
+    readonly optimizer: 'sgd' | 'adamw';
     readonly nesterov: boolean;
+    /** Largest norm of all gradients together; 0: no limit. */
+    readonly clipNorm: number;
+    /** Batches whose gradients are added up before an update. */
+    readonly accumulate: Count;
+    readonly labelSmoothing: number;
     readonly target: string;
     readonly policy: string;
     readonly seed: Count;

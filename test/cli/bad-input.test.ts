@@ -7,6 +7,7 @@ import {
   readFileSync,
   readdirSync,
   rmSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -252,6 +253,42 @@ describe('a folder that is not what it was', () => {
   test('data that is not there', async () => {
     await failure(2, 'data/invalid', 'train', good, '--data', join(program.folder, 'absent'));
     await failure(2, 'usage/option', 'train', good);
+  });
+});
+
+describe('a training', () => {
+  let good: string;
+  beforeAll(async () => {
+    good = join(program.folder, 'to-train');
+    await program.json(resnet, '-o', good, '--batch', '2', '--no-verify');
+  }, HOOK_TIMEOUT);
+  const args = (...more: string[]): string[] => [
+    ...['train', good, '--data', 'random', '--no-evaluate', '--checkpoint-every', '1', ...more],
+  ];
+  test('that diverges: 5, and where', async () => {
+    const at = join(program.folder, 'diverged');
+    const where = await failure(
+      ...([5, 'train/diverged'] as const),
+      ...args('--steps', '20', '--lr', '1e30', '--lr-schedule', 'constant'),
+      ...['--checkpoint-dir', at],
+    );
+    expect(where.where).toMatch(/^step \d+/);
+    expect(existsSync(join(good, 'resnet20.trained.onnx'))).toBe(false);
+  });
+  test('whose checkpoint is that of another one, or would be overwritten: 2', async () => {
+    const at = join(program.folder, 'kept');
+    const rest = ['--checkpoint-dir', at, '--steps'];
+    expect((await program.run(...args(...rest, '1'))).code).toBe(0);
+    rmSync(join(good, 'resnet20.trained.onnx'));
+    await failure(2, 'checkpoint/exists', ...args(...rest, '1'));
+    const error = await failure(2, 'checkpoint/other', ...args(...rest, '2'), '--resume');
+    expect(error.why).toBe('steps was 1, now 2');
+    truncateSync(join(at, 'resnet20.step-1.safetensors'), 1000);
+    await failure(2, 'checkpoint/damaged', ...args(...rest, '1'), '--resume');
+  });
+  test('with settings of another optimizer: 2', async () => {
+    const error = await failure(2, 'usage/option', ...args('--beta1', '0.5', '--steps', '1'));
+    expect(error.why).toMatch(/compiled for sgd/);
   });
 });
 

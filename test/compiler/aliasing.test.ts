@@ -1,6 +1,7 @@
 // Where a new value may be written over the old one.
 
 import { describe, expect, test } from 'vitest';
+import type { Settings } from '../../passes/index.js';
 import { Graph } from '../../src/ir/index.js';
 import type { Phase, Value } from '../../src/ir/index.js';
 import { safeInPlace } from '../../src/compiler/aliasing.js';
@@ -75,16 +76,29 @@ describe.each(Object.entries(NETWORKS))('%s', (_name, make) => {
       const { state } = build(coupled, { target });
       const { updates, statistics, backward } = state.step ?? failing();
       const pairs = [
-        ...updates.flatMap((u) => [
-          { old: u.weight, next: u.newWeight },
-          { old: u.velocity, next: u.newVelocity },
-        ]),
+        ...updates.flatMap((u) => [{ old: u.weight, next: u.newWeight }, ...u.states]),
         ...statistics,
       ];
       const safe = safeInPlace(state.model.graph, pairs, backward.tokens);
       expect(pairs.filter((p) => !safe.has(p.old)).map((p) => p.old.name)).toEqual([]);
     },
   );
+
+  test.each<Partial<Settings>>([
+    { optimizer: 'adamw' },
+    { clipNorm: 1 },
+    { accumulate: 2 },
+    { optimizer: 'adamw', clipNorm: 1, accumulate: 2 },
+  ])('everything that is updated with %j', (settings) => {
+    const { state } = build(coupled, settings);
+    const { updates, backward } = state.step ?? failing();
+    const pairs = updates.flatMap((u) => [{ old: u.weight, next: u.newWeight }, ...u.states]);
+    const perWeight =
+      (settings.optimizer === 'adamw' ? 3 : 2) + (settings.accumulate === undefined ? 0 : 1);
+    expect(pairs).toHaveLength(perWeight * updates.length);
+    const safe = safeInPlace(state.model.graph, pairs, backward.tokens);
+    expect(pairs.filter((p) => !safe.has(p.old)).map((p) => p.old.name)).toEqual([]);
+  });
 
   test('not without the token: a weight is read again after its gradient is there', () => {
     const { state } = build(coupled, { token: false });

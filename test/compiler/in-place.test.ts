@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { preResNet, resNetImageNet } from '../../fixtures/models.js';
+import type { Settings } from '../../passes/index.js';
 import { TrainingStep } from '../../runtime/step.js';
 import { compile } from '../../src/compiler/index.js';
 import type { Model } from '../../src/ir/index.js';
@@ -17,6 +18,7 @@ const BATCH = 4;
 const IMAGE = 32;
 const CLASSES = 5;
 const STEPS = 6;
+const RATE = 0.1;
 
 interface Training {
   readonly losses: readonly number[];
@@ -32,8 +34,7 @@ async function train(dir: string, plan: Plan, inPlace: boolean): Promise<Trainin
     const labels = BigInt64Array.from({ length: BATCH }, () =>
       BigInt(random.integer(0, CLASSES - 1)),
     );
-    const rates = { learningRate: 0.1, momentum: 0.9, weightDecay: 5e-4 };
-    losses.push((await step.run({ images, labels, ...rates })).loss);
+    losses.push((await step.run({ images, labels, learningRate: RATE })).loss);
   }
   const weights = [...step.weights()].map(([name, values]) => [name, [...values]] as const);
   await step.dispose();
@@ -56,32 +57,34 @@ const NETWORKS: readonly (readonly [string, () => Model])[] = [
 ];
 
 describe.each(NETWORKS)('%s', (_name, make) => {
-  test.each(['cpu', 'portable'] as const)(
-    '%s: in place as with buffers of its own',
-    async (target) => {
-      const dir = mkdtempSync(join(tmpdir(), 'revnetify-in-place-'));
-      try {
-        const {
-          rev,
-          train: step,
-          plan,
-        } = compile(make(), {
-          name: 'net',
-          source: 'net.onnx',
-          batch: BATCH,
-          target,
-        });
-        writeModel(rev, join(dir, plan.model.rev));
-        writeModel(step, join(dir, plan.model.train));
-        const updated = plan.inputs.filter((input) => input.next !== undefined);
-        expect(updated.length).toBeGreaterThan(0);
-        expect(updated.every((input) => input.inPlace === true)).toBe(true);
-        const aliased = await train(dir, plan, true);
-        expect(new Set(aliased.losses).size).toBe(STEPS);
-        expect(await train(dir, plan, false)).toEqual(aliased);
-      } finally {
-        rmSync(dir, { recursive: true });
-      }
-    },
-  );
+  test.each<Partial<Settings>>([
+    { target: 'cpu' },
+    { target: 'portable' },
+    { optimizer: 'adamw' },
+    { optimizer: 'adamw', clipNorm: 1, accumulate: 2 },
+  ])('in place as with buffers of its own: %j', async (settings) => {
+    const dir = mkdtempSync(join(tmpdir(), 'revnetify-in-place-'));
+    try {
+      const {
+        rev,
+        train: step,
+        plan,
+      } = compile(make(), {
+        name: 'net',
+        source: 'net.onnx',
+        batch: BATCH,
+        ...settings,
+      });
+      writeModel(rev, join(dir, plan.model.rev));
+      writeModel(step, join(dir, plan.model.train));
+      const updated = plan.inputs.filter((input) => input.next !== undefined);
+      expect(updated.length).toBeGreaterThan(0);
+      expect(updated.every((input) => input.inPlace === true)).toBe(true);
+      const aliased = await train(dir, plan, true);
+      expect(new Set(aliased.losses).size).toBe(STEPS);
+      expect(await train(dir, plan, false)).toEqual(aliased);
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  });
 });

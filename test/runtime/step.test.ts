@@ -42,7 +42,7 @@ async function run(inPlace: boolean, of: Plan = plan): Promise<Run> {
   const result = {
     losses,
     weights: copy(step.weights().get('W')),
-    velocity: copy(step.velocities().get('W.velocity')),
+    velocity: copy(step.state('W.velocity')),
     mean: copy(step.statistics().get('mean')),
   };
   await step.dispose();

@@ -277,7 +277,8 @@ def evaluate(request, change=None):
     unread = sorted(set(weights.tensors) - weights.used)
     if unread:
         raise SystemExit(f'family {net.family} {net.layers} leaves initializers unread: {unread[:5]}')
-    loss = F.cross_entropy(logits, torch.tensor(request['labels'], dtype=torch.int64))
+    labels = torch.tensor(request['labels'], dtype=torch.int64)
+    loss = F.cross_entropy(logits, labels, label_smoothing=request.get('label_smoothing', 0.0))
     return net, logits, loss
 
 

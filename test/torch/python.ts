@@ -131,27 +131,39 @@ export function coupledReference(
   };
 }
 
-export interface SgdOptions {
-  readonly lr: number;
-  readonly sgd_momentum: number;
+export interface OptimizerRequest {
+  readonly optimizer: 'sgd' | 'adamw';
+  /** Of the torch.optim class. */
+  readonly options: Readonly<Record<string, unknown>>;
   readonly weight_decay: number;
-  readonly nesterov: boolean;
+  readonly clip_norm: number;
+  readonly accumulate: number;
+  readonly label_smoothing: number;
   readonly steps: number;
 }
 
-/** The network after some steps of torch.optim.SGD. */
-export function sgdReference(
+/** The network after some steps of an optimizer of torch.optim. */
+export function optimizerReference(
   folder: string,
   model: string,
   family: Family,
   batch: Batch,
-  options: SgdOptions,
-): { losses: readonly number[]; weights: Tensors; velocities: Tensors; running: Tensors } {
-  const { answer, read } = ask('sgd_reference.py', folder, model, family, batch, { ...options });
+  request: OptimizerRequest,
+): {
+  losses: readonly number[];
+  norms: readonly number[];
+  weights: Tensors;
+  states: Tensors;
+  running: Tensors;
+} {
+  const { answer, read } = ask('optimizer_reference.py', folder, model, family, batch, {
+    ...request,
+  });
   return {
     losses: answer.losses as number[],
+    norms: answer.norms as number[],
     weights: all(answer.weights, read),
-    velocities: all(answer.velocities, read),
+    states: all(answer.states, read),
     running: all(answer.running, read),
   };
 }

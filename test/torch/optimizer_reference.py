@@ -1,7 +1,8 @@
-"""Steps of torch.optim.SGD on a coupled network in float64.
+"""Steps of torch.optim.SGD or AdamW on a coupled network in float64.
 
-In: a JSON request on stdin: that of coupled_reference.py, and {lr, weight_decay, nesterov, sgd_momentum, steps}. Out:
-index.json with the weights, their momentum and the running statistics after the last step, files as there.
+In: a JSON request on stdin: that of coupled_reference.py, and {optimizer, options, weight_decay, clip_norm, accumulate,
+steps}; options go to the optimizer as they are, a clip_norm of 0 is none. Out: the weights, the optimizer's tensors and
+the running statistics after the last step, files as there.
 Invariant: weight decay applies to tensors of rank 2 and more only, as is usual for residual networks.
 """
 import json
@@ -14,6 +15,11 @@ import torch
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import coupled_reference as reference  # noqa: E402
 
+STATES = {
+    'sgd': {'velocity': 'momentum_buffer'},
+    'adamw': {'moment1': 'exp_avg', 'moment2': 'exp_avg_sq'},
+}
+
 
 def main():
     request = json.load(sys.stdin)
@@ -24,16 +30,20 @@ def main():
         tensor.requires_grad_(True)
     decayed = [t for t in weights.values() if t.dim() >= 2]
     others = [t for t in weights.values() if t.dim() < 2]
-    optimizer = torch.optim.SGD(
+    optimizer = {'sgd': torch.optim.SGD, 'adamw': torch.optim.AdamW}[request['optimizer']](
         [{'params': decayed, 'weight_decay': request['weight_decay']}, {'params': others, 'weight_decay': 0}],
-        lr=request['lr'], momentum=request['sgd_momentum'], nesterov=request['nesterov'])
-    losses = []
+        **request['options'])
+    parts = request['accumulate']
+    losses, norms = [], []
     for _ in range(request['steps']):
-        net, _, loss = reference.evaluate(request, lambda tensors: tensors.update({**weights, **statistics}))
         optimizer.zero_grad()
-        loss.backward()
+        for _ in range(parts):
+            net, _, loss = reference.evaluate(request, lambda tensors: tensors.update({**weights, **statistics}))
+            (loss / parts).backward()
+            statistics = {**statistics, **net.running}
+        if request['clip_norm'] > 0:
+            norms.append(torch.nn.utils.clip_grad_norm_(list(weights.values()), request['clip_norm']).item())
         optimizer.step()
-        statistics = {**statistics, **net.running}
         losses.append(loss.item())
 
     out = request['out']
@@ -51,7 +61,12 @@ def main():
     print(json.dumps({
         'losses': losses,
         'weights': {n: save(t) for n, t in weights.items()},
-        'velocities': {n: save(optimizer.state[t]['momentum_buffer']) for n, t in weights.items()},
+        'norms': norms,
+        'states': {
+            f'{n}.{role}': save(optimizer.state[t][key])
+            for n, t in weights.items()
+            for role, key in STATES[request['optimizer']].items()
+        },
         'running': {n: save(t) for n, t in statistics.items()},
     }))
 
