@@ -19,7 +19,7 @@ export { measure } from './measure.js';
 export type { MeasureOptions, Measurement } from './measure.js';
 export type { OptimizerSettings } from './optimizer.js';
 export type { TrainOptions } from './options.js';
-export { readPlan } from './plan.js';
+export { findPlan, readPlan } from './plan.js';
 export type { CompiledFolder } from './plan.js';
 export { learningRate, parseSchedule } from './schedule.js';
 export type { Schedule, ScheduleShape } from './schedule.js';

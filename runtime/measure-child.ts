@@ -47,10 +47,18 @@ async function measureHere(job: MeasureJob): Promise<Measurement> {
   }
   const peakBytes = Math.max(0, (await meter.stop()) - meter.base);
   await step.dispose();
+  const version = env.versions.node ?? env.versions.common;
   const secondsPerStep = median(seconds.length > 1 ? seconds.slice(1) : seconds);
   return {
     losses,
-    measured: { variant: job.variant, peakBytes, activationBytes: peakBytes, secondsPerStep },
+    measured: {
+      variant: job.variant,
+      peakBytes,
+      activationBytes: peakBytes,
+      secondsPerStep,
+      threads,
+      machine: `${cpus()[0]?.model.trim() ?? process.arch}, ${platform()}, Node ${process.versions.node}, ONNX Runtime ${version}`,
+    },
     secondsPerStep,
     baseBytes: meter.base,
     outputCopyBytes: step.copiedBytes,
@@ -59,7 +67,7 @@ async function measureHere(job: MeasureJob): Promise<Measurement> {
       cpu: cpus()[0]?.model ?? process.arch,
       threads,
       node: process.version,
-      onnxruntime: env.versions.node ?? env.versions.common,
+      onnxruntime: version,
     },
   };
 }

@@ -27,11 +27,13 @@ const SCALARS: ReadonlySet<InputRole> = new Set<InputRole>([
 export interface CompiledFolder {
   readonly plan: Plan;
   readonly dir: string;
+  /** The file of the plan. */
+  readonly path: string;
 }
 
 /** @throws DiagnosticError train/invalid */
 export function readPlan(dir: string): CompiledFolder {
-  const path = join(dir, findPlan(dir));
+  const path = findPlan(dir);
   const plan = readPlanFile(path, 'train/invalid');
   checkInputs(plan, path);
   for (const file of [plan.model.train, plan.model.rev])
@@ -42,10 +44,11 @@ export function readPlan(dir: string): CompiledFolder {
         `the plan names ${file}, which is not there`,
         'keep the files of a compilation together, or make them again',
       );
-  return { plan, dir };
+  return { plan, dir, path };
 }
 
-function findPlan(dir: string): string {
+/** The file of the one plan in a folder. @throws DiagnosticError train/invalid */
+export function findPlan(dir: string): string {
   let names: string[];
   try {
     names = readdirSync(dir);
@@ -63,7 +66,7 @@ function findPlan(dir: string): string {
       `it holds several plans: ${plans.join(', ')}`,
       'keep one compiled model per folder',
     );
-  return plan;
+  return join(dir, plan);
 }
 
 /** What the schema cannot say: which inputs there are, and what belongs to each role. */

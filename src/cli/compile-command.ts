@@ -26,14 +26,15 @@ import {
   printJson,
   printResult,
   remark,
+  reportingOptions,
 } from './output.js';
-import type { OutputOptions } from './output.js';
+import type { OutputOptions, ReportingOptions } from './output.js';
 import { addPassOptions, describePasses, preparePasses } from './pass-options.js';
 import type { PassOptions, PassRun } from './pass-options.js';
 import { fraction, inputShape, nonNegative, oneOf, positiveInteger, wholeNumber } from './parse.js';
 import { describeVerification } from './verify-command.js';
 
-interface Options extends PassOptions {
+interface Options extends PassOptions, ReportingOptions {
   readonly output: string;
   readonly recipe: Recipe;
   readonly partition: Partition;
@@ -52,8 +53,6 @@ interface Options extends PassOptions {
   readonly accumulate: number;
   readonly labelSmoothing: number;
   readonly seed: number;
-  readonly json?: boolean;
-  readonly quiet?: boolean;
   readonly verify: boolean;
   readonly force: boolean;
 }
@@ -151,8 +150,6 @@ export function addCompileCommand(program: Command): void {
       wholeNumber('--seed'),
       0,
     )
-    .option('--json', 'print one JSON object')
-    .option('--quiet', 'print nothing but the result')
     .option('--no-verify', 'do not check gradients after compiling')
     .option('--force', 'replace files that an earlier run did not make', false)
     .action(async (path: string | undefined, options: Options) => {
@@ -161,6 +158,7 @@ export function addCompileCommand(program: Command): void {
       else await compileCommand(path, options);
     });
   addPassOptions(program);
+  reportingOptions(program);
 }
 
 async function compileCommand(path: string, options: Options): Promise<void> {

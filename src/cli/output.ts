@@ -1,6 +1,7 @@
 // What the user sees. In: results. Out: the result on stdout, everything else on stderr. Invariant: with --json
 // stdout holds one JSON object and nothing else.
 
+import type { Command } from 'commander';
 import pc from 'picocolors';
 
 /** Colours where a person looks at them: not in files and pipes, and not with NO_COLOR. */
@@ -11,7 +12,18 @@ export interface OutputOptions {
   readonly quiet: boolean;
 }
 
-export const outputOptions = (options: { json?: boolean; quiet?: boolean }): OutputOptions => ({
+/** What every command may be told about how to report. */
+export interface ReportingOptions {
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+}
+
+export const reportingOptions = (command: Command): Command =>
+  command
+    .option('--json', 'print one JSON object')
+    .option('--quiet', 'print nothing but the result');
+
+export const outputOptions = (options: ReportingOptions): OutputOptions => ({
   json: options.json ?? false,
   quiet: options.quiet ?? false,
 });

@@ -10,10 +10,11 @@ import {
   readPlan,
   train,
 } from '../../runtime/index.js';
-import type { Progress, TrainOptions, TrainResult } from '../../runtime/index.js';
+import type { CompiledFolder, Progress, TrainOptions, TrainResult } from '../../runtime/index.js';
 import { loadCoupled } from '../compiler/index.js';
 import { DiagnosticError, EXIT } from '../diagnostics/index.js';
-import type { Plan } from '../plan/index.js';
+import { recordMeasurement } from '../plan/index.js';
+import type { PlanMeasurement } from '../plan/index.js';
 import { interruptible } from './interrupt.js';
 import {
   columns,
@@ -24,6 +25,7 @@ import {
   printResult,
   remark,
 } from './output.js';
+import type { OutputOptions } from './output.js';
 import { fraction, nonNegative, positiveInteger, wholeNumber } from './parse.js';
 
 interface Options {
@@ -49,6 +51,8 @@ interface Options {
   readonly checkpointDir?: string;
   readonly resume?: boolean;
   readonly measure?: boolean;
+  readonly variant: string;
+  readonly record: boolean;
   readonly json?: boolean;
   readonly quiet?: boolean;
 }
@@ -105,6 +109,8 @@ export function addTrainCommand(program: Command): void {
       '--measure',
       'run a few steps on random data in a fresh process and report memory and time',
     )
+    .option('--variant <name>', 'what to call the measurement in the plan', 'plan')
+    .option('--no-record', 'do not keep the measurement in the plan')
     .option('--json', 'print one JSON object')
     .option('--quiet', 'print nothing but the result')
     .action(async (dir: string, options: Options) => {
@@ -114,10 +120,10 @@ export function addTrainCommand(program: Command): void {
 }
 
 /** The plan, if rev.onnx is the model it was made with: weights of another one would be trained as if they fitted. */
-function checkFolder(dir: string): Plan {
-  const { plan } = readPlan(dir);
-  loadCoupled(dir, plan);
-  return plan;
+function checkFolder(dir: string): CompiledFolder {
+  const folder = readPlan(dir);
+  loadCoupled(dir, folder.plan);
+  return folder;
 }
 
 async function measureCommand(dir: string, options: Options): Promise<void> {
@@ -127,13 +133,15 @@ async function measureCommand(dir: string, options: Options): Promise<void> {
       '--measure',
       'it runs on random data; leave --data out',
     );
-  const plan = checkFolder(dir);
+  const { plan, path } = checkFolder(dir);
   const { losses, measured, secondsPerStep } = await measure(dir, {
+    variant: options.variant,
     steps: options.steps ?? DEFAULT_MEASURE_STEPS,
     seed: options.seed,
     inPlace: options.inPlace,
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
+  if (options.record) record(path, measured, outputOptions(options));
   const { peakBytes, activationBytes } = plan.memory.plan;
   const result = {
     losses,
@@ -159,6 +167,16 @@ const PASSED = [
   ...(['steps', 'epochs', 'lr', 'momentum', 'beta1', 'beta2', 'epsilon', 'weightDecay'] as const),
   ...(['threads', 'log', 'evaluateEvery', 'checkpointEvery', 'checkpointDir', 'resume'] as const),
 ];
+
+/** A folder that cannot be written to does not spoil the measurement. */
+function record(path: string, measured: PlanMeasurement, out: OutputOptions): void {
+  try {
+    recordMeasurement(path, measured);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    remark(`note: the measurement is not kept in the plan: ${why}`, out);
+  }
+}
 
 function trainOptions(options: Options, data: string): TrainOptions {
   return {

@@ -6,27 +6,31 @@ import { checkStep, loadCoupled } from '../compiler/index.js';
 import { EXIT } from '../diagnostics/index.js';
 import { THRESHOLDS, medianLimit, verifyModel } from '../verify/index.js';
 import type { VerifyResult } from '../verify/index.js';
-import { columns, outputOptions, paint, printJson, printResult } from './output.js';
+import {
+  columns,
+  outputOptions,
+  paint,
+  printJson,
+  printResult,
+  reportingOptions,
+} from './output.js';
+import type { ReportingOptions } from './output.js';
 import { positiveInteger, wholeNumber } from './parse.js';
 
-interface Options {
+interface Options extends ReportingOptions {
   readonly batch?: number;
   readonly seed: number;
   readonly threads?: number;
-  readonly json?: boolean;
-  readonly quiet?: boolean;
 }
 
 export function addVerifyCommand(program: Command): void {
-  program
+  const command = program
     .command('verify')
     .description('check the training step in a folder: forward pass, reconstruction, gradients')
     .argument('<dir>', 'folder made by revnetify MODEL.onnx')
     .option('--batch <n>', 'batch size of the check', positiveInteger('--batch'))
     .option('--seed <n>', 'seed of the data', wholeNumber('--seed'), 0)
     .option('--threads <n>', 'threads of ONNX Runtime', positiveInteger('--threads'))
-    .option('--json', 'print one JSON object')
-    .option('--quiet', 'print nothing but the result')
     .action(async (dir: string, options: Options) => {
       const out = outputOptions(options);
       const { plan } = readPlan(dir);
@@ -42,6 +46,7 @@ export function addVerifyCommand(program: Command): void {
       else printResult(describeVerification(result));
       if (!result.passed) process.exitCode = EXIT.verificationFailed;
     });
+  reportingOptions(command);
 }
 
 const figure = (x: number): string => x.toExponential(1);

@@ -135,6 +135,9 @@ export interface PlanMeasurement {
   readonly activationBytes: Count;
   /** @minimum 0 */
   readonly secondsPerStep: number;
+  readonly threads: Count;
+  /** Processor, system and versions it was measured on. */
+  readonly machine: string;
 }
 
 export interface Plan {

@@ -40,13 +40,17 @@ export class Program {
     });
   }
 
-  start(...args: string[]): ChildProcess {
+  /** @param parts arguments, and environment variables as an object */
+  start(...parts: (string | NodeJS.ProcessEnv)[]): ChildProcess {
+    const args = parts.filter((part) => typeof part === 'string');
+    const environment = parts.filter((part) => typeof part !== 'string');
     return spawn(process.execPath, [join(this.root, 'src/cli/main.js'), ...args], {
       cwd: this.folder,
+      env: Object.assign({}, process.env, ...environment) as NodeJS.ProcessEnv,
     });
   }
 
-  run(...args: string[]): Promise<Ran> {
+  run(...args: (string | NodeJS.ProcessEnv)[]): Promise<Ran> {
     return finished(this.start(...args));
   }
 
