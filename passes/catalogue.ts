@@ -15,12 +15,14 @@ import { partitionChannels } from './partition-channels.js';
 import { orderStep } from './order-step.js';
 import { restoreBatchNorm } from './restore-batch-norm.js';
 import { relaxReshapes } from './relax-reshapes.js';
+import { toFloat32 } from './to-float32.js';
 import { upgradeOpset } from './upgrade-opset.js';
 
 export { appendLoss, bindShapes };
 
 /** Reads any export into the form the analysis works on. */
 export const importPipeline = [
+  toFloat32,
   upgradeOpset,
   foldConstants,
   freeBatch,

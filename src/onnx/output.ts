@@ -2,13 +2,14 @@
 // are encoded when their turn comes. Invariant: lengths are known before any large piece is touched, so a model
 // streams into its file without being held in memory twice.
 
-import { DiagnosticError } from '../diagnostics/index.js';
+import { DiagnosticError, invariant } from '../diagnostics/index.js';
 import { FileSource } from './files.js';
 import type { Span } from './wire.js';
 
 interface Lazy {
   readonly length: number;
-  readonly make: () => Uint8Array;
+  /** The bytes, in as many parts as it likes. */
+  readonly make: () => Iterable<Uint8Array>;
 }
 
 export type Piece = Uint8Array | Span | Lazy;
@@ -65,12 +66,12 @@ export class Output {
     for (const piece of this.pieces) {
       if ('source' in piece) copy(piece, write);
       else if ('make' in piece) {
-        const bytes = piece.make();
-        if (bytes.length !== piece.length)
-          throw new Error(
-            `internal error: a tensor has ${bytes.length} bytes, not ${piece.length}`,
-          );
-        write(bytes);
+        let length = 0;
+        for (const bytes of piece.make()) {
+          length += bytes.length;
+          write(bytes);
+        }
+        invariant(length === piece.length, `a tensor has ${length} bytes, not ${piece.length}`);
       } else write(piece);
     }
   }

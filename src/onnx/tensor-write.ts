@@ -11,6 +11,7 @@ import { Output } from './output.js';
 import type { Piece } from './output.js';
 import { TensorData } from './tensor-data.js';
 import { codeOf } from './types.js';
+import { Float32Data } from './widen.js';
 
 const FIELD = { name: 8, raw: 9, externalData: 13, dataLocation: 14 } as const;
 /** Fields that say what the elements are; the rest (names, documentation, unknown ones) can outlive them. */
@@ -123,9 +124,10 @@ function elements(name: string, data: ConstantData): { piece: Piece; length: num
   return { piece: { length, make: () => rawBytes(data) }, length };
 }
 
-function rawBytes(data: ConstantData): Uint8Array {
+function rawBytes(data: ConstantData): Iterable<Uint8Array> {
+  if (data instanceof Float32Data) return data.parts();
   const half =
     data.dtype === 'float16' ? toFloat16 : data.dtype === 'bfloat16' ? toBfloat16 : undefined;
-  if (!half || !(data instanceof InlineData)) return data.bytes();
-  return new Uint8Array(Uint16Array.from(data.load().data, half).buffer);
+  if (!half || !(data instanceof InlineData)) return [data.bytes()];
+  return [new Uint8Array(Uint16Array.from(data.load().data, half).buffer)];
 }

@@ -15,6 +15,7 @@ import { MODEL, ModelRecord, ValueRecord } from './record.js';
 import { TensorData } from './tensor-data.js';
 import { DataFile, encodeTensor, makeTarget } from './tensor-write.js';
 import type { TensorTarget } from './tensor-write.js';
+import { Float32Data } from './widen.js';
 import { writeGraph } from './write-graph.js';
 
 /** Protobuf messages end here. */
@@ -107,12 +108,14 @@ function sourcesOf(model: Model, record: ModelRecord | undefined): Set<string> {
   // A source's label is its path; that of bytes in memory is no path of a file, which does no harm.
   const paths = new Set<string>();
   if (record?.path !== undefined) paths.add(record.path);
-  for (const { constant } of model.graph.constants)
-    if (constant instanceof TensorData) {
-      const { external, files, span } = constant;
+  for (const { constant } of model.graph.constants) {
+    const data = constant instanceof Float32Data ? constant.origin : constant;
+    if (data instanceof TensorData) {
+      const { external, files, span } = data;
       paths.add(span.source.label);
       if (external && files.folder !== undefined) paths.add(join(files.folder, external.location));
     }
+  }
   for (const node of model.graph.nodes)
     for (const [, attribute] of node.attributes.entries()) {
       const from = recordOf(attribute);

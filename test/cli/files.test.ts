@@ -3,8 +3,10 @@
 import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { createSession, loadRuntime } from '../../runtime/session.js';
+import { InlineData, Tensor } from '../../src/ir/index.js';
 import type { Model } from '../../src/ir/index.js';
-import { writeModel } from '../../src/onnx/index.js';
+import { readModel, writeModel } from '../../src/onnx/index.js';
 import { preResNet } from '../../fixtures/models.js';
 import { Program } from './program.js';
 
@@ -47,4 +49,55 @@ test('weights in a data file: verified, trained, and in a data file again', asyn
   writeModel(tiny(), inline);
   await program.json(inline, '-o', out, '--batch', '4', '--no-verify');
   expect(existsSync(join(out, 'm.rev.onnx.data'))).toBe(false);
+}, 120_000);
+
+test('float16 and open extents: converted, verified, trained, and open again', async () => {
+  const dir = place('half');
+  const path = join(dir, 'm.onnx');
+  const model = tiny();
+  const { graph } = model;
+  for (const weight of graph.constants) {
+    const { dims, data } = weight.constant?.load() ?? Tensor.scalar(0);
+    weight.constant = new InlineData(new Tensor('float16', dims, data));
+    weight.type = { dtype: 'float16', shape: dims };
+  }
+  for (const node of graph.nodes)
+    for (const value of node.outputs) if (value) value.type = undefined;
+  for (const [value, shape] of [
+    [graph.inputs[0], ['N', 3, 'H', 'W']],
+    [graph.outputs[0], ['N', 10]],
+  ] as const)
+    if (value) value.type = { dtype: 'float16', shape };
+  writeModel(model, path);
+
+  const out = join(dir, 'out');
+  const unbound = await program.run(path, '-o', out);
+  expect({ code: unbound.code, stderr: unbound.stderr }).toEqual({
+    code: 6,
+    stderr: expect.stringMatching(
+      /^error shape\/unknown[^]*--input-shape input:1,3,…,…/m,
+    ) as string,
+  });
+  const shape = ['--batch', '4', '--input-shape', 'input:1,3,12,8'];
+  const compiled = (await program.json(path, '-o', out, ...shape)) as Compiled;
+  expect(compiled.verify?.passed).toBe(true);
+  expect(compiled.notes).toContainEqual(expect.stringContaining('the model is in float16'));
+  await program.json('train', out, '--data', 'random', '--steps', '1');
+
+  for (const kind of ['rev', 'trained']) {
+    const made = join(out, `m.${kind}.onnx`);
+    const [images] = readModel(made).graph.inputs;
+    expect(images?.type).toEqual({ dtype: 'float32', shape: ['N', 3, 'H', 'W'] });
+    const session = await createSession(made);
+    const { Tensor: Feed } = await loadRuntime();
+    for (const dims of [
+      [2, 3, 12, 8],
+      [1, 3, 8, 16],
+    ]) {
+      const data = new Float32Array(dims.reduce((n, d) => n * d));
+      const results = await session.run({ input: new Feed('float32', data, dims) });
+      expect(Object.values(results)[0]?.dims).toEqual([dims[0], 10]);
+    }
+    await session.release();
+  }
 }, 120_000);

@@ -6,7 +6,7 @@ import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path';
 import onnxProto from 'onnx-proto';
 import type { onnx } from 'onnx-proto';
-import { field, join as joinBytes, varintField } from '../onnx/helpers.js';
+import { field, join as joinBytes, varint, varintField } from '../onnx/helpers.js';
 
 const { AttributeProto, GraphProto, ModelProto, TensorProto } = onnxProto.onnx;
 
@@ -151,6 +151,34 @@ export function writeExternal(model: BigModel, folder: string): string {
   const bytes = GraphProto.encode(graph).finish();
   writing(path, (write) => {
     write(joinBytes(HEADER, field(7, bytes)));
+  });
+  return path;
+}
+
+/** model.onnx with its weights in it. */
+export function writeInline(model: BigModel, folder: string): string {
+  const { code, width } = TYPES[model.precision];
+  const each = BLOCK_WEIGHTS * width;
+  const head = (block: number): Uint8Array =>
+    joinBytes(
+      ...dims.map((d) => varintField(1, d)),
+      varintField(2, code),
+      field(8, nameOf(block)),
+      varint(9 * 8 + 2),
+      varint(each),
+    );
+  const starts = Array.from({ length: model.blocks }, (_, i) =>
+    joinBytes(varint(5 * 8 + 2), varint(head(i).length + each), head(i)),
+  );
+  const rest = GraphProto.encode(graphOf(model)).finish();
+  const length = starts.reduce((n, start) => n + start.length + each, rest.length);
+  const path = join(folder, 'model.onnx');
+  writing(path, (write) => {
+    write(joinBytes(HEADER, varint(7 * 8 + 2), varint(length), rest));
+    starts.forEach((start, i) => {
+      write(start);
+      writeWeights(model, i, write);
+    });
   });
   return path;
 }

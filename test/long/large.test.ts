@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Program, finished } from '../cli/program.js';
-import { bytesOf, differingWeights, writeExternal } from './big-model.js';
+import { bytesOf, differingWeights, writeExternal, writeInline } from './big-model.js';
 import type { BigModel } from './big-model.js';
 
 const MB = 1e6;
@@ -81,4 +81,9 @@ async function converts(
 test('3 GB with external data', async () => {
   expectSpace(7e9);
   await converts({ precision: 'float32', blocks: 20 }, writeExternal);
+});
+
+test('1.4 GB of float16 in one file, 2.7 GB in float32', async () => {
+  expectSpace(5e9);
+  await converts({ precision: 'float16', blocks: 18 }, writeInline);
 });
