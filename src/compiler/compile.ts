@@ -12,6 +12,7 @@ import type { CompileState, RevPipeline, Settings } from '../../passes/index.js'
 import { DiagnosticError } from '../diagnostics/index.js';
 import { cloneModel } from '../ir/index.js';
 import type { Model } from '../ir/index.js';
+import { localFunctions } from '../onnx/index.js';
 import { findOp } from '../ops/index.js';
 import type { Plan } from '../plan/index.js';
 import { runPipeline } from '../rewrite/index.js';
@@ -49,15 +50,19 @@ export function analyseModel(model: Model, settings: Partial<Settings> = {}): Co
 }
 
 /** Operators without a definition: what follows them has no known shape, so nothing can be coupled there. */
-function unknownOperators({ graph }: Model): string | undefined {
+function unknownOperators(model: Model): string | undefined {
+  const functions = localFunctions(model);
   const counts = new Map<string, number>();
-  for (const node of graph.nodes) {
+  for (const node of model.graph.nodes) {
     if (findOp(node)) continue;
     const name = `${node.domain || 'ai.onnx'}.${node.op}`;
     counts.set(name, (counts.get(name) ?? 0) + 1);
   }
   if (counts.size === 0) return undefined;
-  const list = [...counts].map(([name, count]) => `${name} (${count} ×)`);
+  const list = [...counts].map(
+    ([name, count]) =>
+      `${name} (${functions.has(name) ? 'a function of the model itself, ' : ''}${count} ×)`,
+  );
   return `not supported, and what follows has no known shape: ${list.join(', ')}`;
 }
 
@@ -107,17 +112,21 @@ export function compile(model: Model, options: CompileOptions): Compiled {
 
 /** Something more exact than the catalogue's advice, which would only end at the next message. */
 function nothingHint({ model, blocks }: CompileState): string | undefined {
-  return blocks.length > 0 && unknownOperators(model) !== undefined
-    ? 'export the model without the operators that are not supported, or add them under src/ops/'
-    : undefined;
+  if (unknownOperators(model) === undefined) return undefined;
+  const functions = localFunctions(model);
+  if (functions.size === 0 && blocks.length === 0) return undefined;
+  return functions.size > 0
+    ? 'inline the functions first (onnx.inliner.inline_local_functions), or export without them'
+    : 'export the model without the operators that are not supported, or add them under src/ops/';
 }
 
 function nothingReason(state: CompileState, pipeline: RevPipeline): string {
   if (!pipeline.after.some(({ name }) => name === 'find-residual-blocks'))
     return 'the pipeline has no find-residual-blocks';
-  if (state.blocks.length === 0) return 'no Add joins a shortcut and a branch of the same value';
+  const none =
+    state.blocks.length === 0 ? 'no Add joins a shortcut and a branch of the same value' : [];
   const reasons = new Map<string, number>();
   for (const { reason } of state.reports) reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
   const list = [...reasons].map(([reason, count]) => `${count} × ${reason}`);
-  return [...list, unknownOperators(state.model) ?? []].flat().join('; ');
+  return [none, ...list, unknownOperators(state.model) ?? []].flat().join('; ');
 }

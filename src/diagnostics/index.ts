@@ -57,7 +57,7 @@ const CATALOGUE = {
   'model/opset': {
     exit: EXIT.unsupportedModel,
     what: 'the opset of the model is not supported',
-    hint: 'export with an opset from 9 to 17',
+    hint: 'export with an opset from 7 to 21',
   },
   'model/no-logits': {
     exit: EXIT.unsupportedModel,

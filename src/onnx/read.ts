@@ -10,7 +10,16 @@ import { FileSource } from './files.js';
 import { readGraph } from './read-graph.js';
 import { MODEL, ModelRecord } from './record.js';
 import { TensorData } from './tensor-data.js';
-import { MemorySource, expectWire, payload, scan, text, varintOf, wholeSpan } from './wire.js';
+import {
+  MemorySource,
+  expectWire,
+  inside,
+  payload,
+  scan,
+  text,
+  varintOf,
+  wholeSpan,
+} from './wire.js';
 import type { ByteSource, Field } from './wire.js';
 
 /** Larger files are not read as a whole. */
@@ -38,6 +47,24 @@ export function decodeModel(bytes: Uint8Array, options: { path?: string } = {}):
 /** Reads a TensorProto file (.pb), as ONNX test data sets hold them. */
 export function readTensor(bytes: Uint8Array): TensorData {
   return new TensorData(wholeSpan(new MemorySource(bytes, 'tensor')), new ExternalFiles(undefined));
+}
+
+const FUNCTION = { name: 1, domain: 10 } as const;
+
+/** The functions that the file of a model defines, as domain.name; nodes may call them like operators. */
+export function localFunctions({ source }: Model): Set<string> {
+  const found = new Set<string>();
+  for (const field of source instanceof ModelRecord ? source.fields : []) {
+    if (field.number !== MODEL.function || field.wire !== 2) continue;
+    const parts = scan(inside(field));
+    const say = (number: number): string =>
+      parts
+        .filter((f) => f.number === number)
+        .map(text)
+        .at(-1) ?? '';
+    found.add(`${say(FUNCTION.domain)}.${say(FUNCTION.name)}`);
+  }
+  return found;
 }
 
 function openFile(path: string): FileSource {

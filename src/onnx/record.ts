@@ -9,7 +9,14 @@ import type { ByteSource, Field } from './wire.js';
 /** Field numbers of the parts of GraphProto and ModelProto that the IR holds. */
 export const GRAPH = { node: 1, name: 2, initializer: 5, input: 11, output: 12, info: 13 } as const;
 export const SPARSE_INITIALIZER = 15;
-export const MODEL = { irVersion: 1, producer: 2, graph: 7, opset: 8, metadata: 14 } as const;
+export const MODEL = {
+  irVersion: 1,
+  producer: 2,
+  graph: 7,
+  opset: 8,
+  metadata: 14,
+  function: 25,
+} as const;
 export const NODE = { input: 1, output: 2, name: 3, op: 4, attribute: 5, domain: 7 } as const;
 
 export class NodeRecord {
