@@ -3,6 +3,9 @@
 // element leaves room for functions that are written out and for nothing else.
 
 import { describe, expect, test } from 'vitest';
+import { preResNet } from '../../fixtures/models.js';
+import { importPipeline } from '../../passes/catalogue.js';
+import { createState } from '../../passes/index.js';
 import { upgradeOpset } from '../../passes/upgrade-opset.js';
 import {
   Attributes,
@@ -19,6 +22,7 @@ import type { AttributeMap, Value } from '../../src/ir/index.js';
 import { assertValid } from '../../src/ir/verify.js';
 import { encodeModel } from '../../src/onnx/index.js';
 import { Random } from '../../src/ops/index.js';
+import { runPipeline } from '../../src/rewrite/index.js';
 import { difference, runBytes } from '../ops/support.js';
 
 interface Case {
@@ -664,6 +668,19 @@ describe('refuses', () => {
     });
     expect(() => upgrade(model)).toThrow('op/unsupported');
   });
+});
+
+test('a whole network, imported from every opset from 7 to 21', async () => {
+  const feeds = { input: random.tensor([2, 3, 8, 8]) };
+  for (let opset = 7; opset <= 21; opset++) {
+    const model = preResNet({ depth: 8, width: 8, image: 8, norm: 'random' });
+    model.opsets.set('', opset);
+    const [want] = (await runBytes(encodeModel(model).bytes, feeds)).values();
+    runPipeline(importPipeline, createState(model));
+    expect(model.opset).toBe(17);
+    const [got] = (await runBytes(encodeModel(model).bytes, feeds)).values();
+    expect(want && got && difference(got, want), `opset ${opset}`).toBeLessThan(1e-6);
+  }
 });
 
 test('leaves a model of opset 17 untouched', () => {
