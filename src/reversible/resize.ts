@@ -3,8 +3,8 @@
 // entries keeps the values of the rest; one that gains any is drawn anew as a whole.
 
 import { invariant } from '../diagnostics/index.js';
-import { InlineData, Tensor, elementCount } from '../ir/index.js';
-import type { ConstantData, Graph, Node, Value } from '../ir/index.js';
+import { ELEMENT_BYTES, Tensor, elementCount } from '../ir/index.js';
+import type { ConstantData, DataType, Graph, Node, Value } from '../ir/index.js';
 import type { AxisClass } from '../analysis/index.js';
 import { Builder, findOp } from '../ops/index.js';
 import { drawnConstant, initialOf } from './initial.js';
@@ -63,7 +63,7 @@ function resized(
 ): ConstantData {
   const dims = constant.dims.map((d, axis) => axes.get(axis)?.length ?? d);
   const grows = [...axes.values()].some((selection) => selection.includes(-1));
-  if (!grows) return new InlineData(gather(constant.load(), axes, dims));
+  if (!grows) return new SelectedData(constant, axes, dims);
   const initial = value.uses
     .map(({ node, index }) => initialOf(node, index, value, dims))
     .find((found) => found !== undefined);
@@ -71,26 +71,51 @@ function resized(
   return drawnConstant(value.name, constant.dtype, dims, initial, seed);
 }
 
-function gather(
-  tensor: Tensor,
-  axes: ReadonlyMap<number, Selection>,
-  dims: readonly number[],
-): Tensor {
-  const out = Tensor.zeros(tensor.dtype, dims);
-  const strides = tensor.dims.map((_, axis) => elementCount(tensor.dims.slice(axis + 1)));
-  const at = new Array<number>(dims.length).fill(0);
-  for (let i = 0; i < out.size; i++) {
-    let from = 0;
-    for (let axis = 0; axis < dims.length; axis++) {
-      const index = at[axis] ?? 0;
-      from += (axes.get(axis)?.[index] ?? index) * (strides[axis] ?? 0);
-    }
-    out.data[i] = tensor.data[from] ?? NaN;
-    for (let axis = dims.length - 1; axis >= 0; axis--) {
-      at[axis] = (at[axis] ?? 0) + 1;
-      if ((at[axis] ?? 0) < (dims[axis] ?? 0)) break;
-      at[axis] = 0;
+/** What is left of a constant, gathered when it is asked for: large weights are not held. */
+class SelectedData implements ConstantData {
+  constructor(
+    private readonly origin: ConstantData,
+    private readonly axes: ReadonlyMap<number, Selection>,
+    readonly dims: readonly number[],
+  ) {}
+
+  get dtype(): DataType {
+    return this.origin.dtype;
+  }
+
+  load(): Tensor {
+    const out = Tensor.zeros(this.dtype, this.dims);
+    this.gather(this.origin.load().data, out.data, 1);
+    return out;
+  }
+
+  bytes(): Uint8Array {
+    const width = ELEMENT_BYTES[this.dtype];
+    const out = new Uint8Array(elementCount(this.dims) * width);
+    this.gather(this.origin.bytes(), out, width);
+    return out;
+  }
+
+  /** @param width entries of the arrays per element */
+  private gather<A extends Uint8Array | Float64Array>(from: A, out: A, width: number): void {
+    const { origin, axes, dims } = this;
+    // What follows the last axis that is selected from stays together.
+    const last = Math.max(-1, ...axes.keys());
+    const strides = origin.dims.map((_, axis) => elementCount(origin.dims.slice(axis + 1)) * width);
+    const run = elementCount(dims.slice(last + 1)) * width;
+    const at = new Array<number>(last + 1).fill(0);
+    for (let to = 0; to < out.length; to += run) {
+      let start = 0;
+      for (let axis = 0; axis <= last; axis++) {
+        const index = at[axis] ?? 0;
+        start += (axes.get(axis)?.[index] ?? index) * (strides[axis] ?? 0);
+      }
+      for (let i = 0; i < run; i++) out[to + i] = from[start + i] ?? NaN;
+      for (let axis = last; axis >= 0; axis--) {
+        at[axis] = (at[axis] ?? 0) + 1;
+        if ((at[axis] ?? 0) < (dims[axis] ?? 0)) break;
+        at[axis] = 0;
+      }
     }
   }
-  return out;
 }

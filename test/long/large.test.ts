@@ -63,7 +63,7 @@ async function converts(
     const path = write(model, dir);
     const out = join(dir, 'out');
     const bare = await metered(() => spawn(process.execPath, ['-e', '']));
-    const args = [path, '-o', out, '--batch', '2', '--recipe', 'rewire', '--no-verify', '--quiet'];
+    const args = [path, '-o', out, '--batch', '2', '--no-verify', '--quiet'];
     const { code, stderr, peak } = await metered(() => program.start(...args));
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(differingWeights(model, join(out, 'model.rev.onnx'))).toEqual([]);
