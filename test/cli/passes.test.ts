@@ -88,13 +88,13 @@ describe('the command', () => {
       passes: string;
     };
     expect(plan.passes).toMatch(
-      /,infer-types,leaky-relu,slope\{alpha=0.25\},[a-z,-]*find-residual-blocks,/,
+      /,restore-batch-norm,leaky-relu,slope\{alpha=0.25\},[a-z,-]*find-residual-blocks,/,
     );
     const dumps = readdirSync(join(dir, 'passes')).sort();
-    expect(dumps).toContain('06-leaky-relu.txt');
+    expect(dumps).toContain('08-leaky-relu.txt');
     expect(dumps.at(-1)).toMatch(/^\d\d-order-step\.txt$/);
-    expect(readFileSync(join(dir, 'passes', '06-leaky-relu.txt'), 'utf8')).toContain('LeakyRelu');
-    expect(readFileSync(join(dir, 'passes', '05-infer-types.txt'), 'utf8')).not.toContain('Leaky');
+    expect(readFileSync(join(dir, 'passes', '08-leaky-relu.txt'), 'utf8')).toContain('LeakyRelu');
+    expect(readFileSync(join(dir, 'passes', '06-infer-types.txt'), 'utf8')).not.toContain('Leaky');
   });
 
   test('runs them between import and couple unless told otherwise', async () => {
@@ -127,12 +127,12 @@ describe('the command', () => {
       '--passes',
       'import,polish',
       'there is no pass "polish"',
-      'there are: import, couple, upgrade-opset',
+      'there are: import, couple, to-float32, upgrade-opset',
     ],
     ['--passes', 'import,couple-residual-blocks', 'needs find-residual-blocks before it', ''],
     ['--passes', 'import,differentiate', 'makes train.onnx of rev.onnx', ''],
     ['--passes', 'couple-residual-blocks{recipe=best}', '"best" is not one of', ''],
-    ['--dump-after', 'polish', 'no pass called "polish"', 'these run: all, upgrade-opset'],
+    ['--dump-after', 'polish', 'no pass called "polish"', 'these run: all, to-float32, upgrade-opset'],
   ])('%s %s: %s', async (option, value, why, hint) => {
     const dir = join(program.folder, 'refused');
     const { code, stdout } = await program.run(resnet, '-o', dir, option, value, '--json');
