@@ -132,7 +132,12 @@ describe('the command', () => {
     ['--passes', 'import,couple-residual-blocks', 'needs find-residual-blocks before it', ''],
     ['--passes', 'import,differentiate', 'makes train.onnx of rev.onnx', ''],
     ['--passes', 'couple-residual-blocks{recipe=best}', '"best" is not one of', ''],
-    ['--dump-after', 'polish', 'no pass called "polish"', 'these run: all, to-float32, upgrade-opset'],
+    [
+      '--dump-after',
+      'polish',
+      'no pass called "polish"',
+      'these run: all, to-float32, upgrade-opset',
+    ],
   ])('%s %s: %s', async (option, value, why, hint) => {
     const dir = join(program.folder, 'refused');
     const { code, stdout } = await program.run(resnet, '-o', dir, option, value, '--json');
