@@ -87,14 +87,15 @@ describe('the command', () => {
     const plan = JSON.parse(readFileSync(join(dir, 'resnet20.plan.json'), 'utf8')) as {
       passes: string;
     };
-    expect(plan.passes).toMatch(
-      /,restore-batch-norm,leaky-relu,slope\{alpha=0.25\},[a-z,-]*find-residual-blocks,/,
-    );
+    expect(plan.passes).toMatch(/,leaky-relu,slope\{alpha=0.25\},find-residual-blocks,/);
     const dumps = readdirSync(join(dir, 'passes')).sort();
-    expect(dumps).toContain('08-leaky-relu.txt');
+    const at = dumps.findIndex((name) => /^\d\d-leaky-relu\.txt$/.test(name));
+    const dump = (index: number): string =>
+      readFileSync(join(dir, 'passes', dumps[index] ?? 'missing'), 'utf8');
+    expect(dumps[0]).toBe('01-upgrade-opset.txt');
     expect(dumps.at(-1)).toMatch(/^\d\d-order-step\.txt$/);
-    expect(readFileSync(join(dir, 'passes', '08-leaky-relu.txt'), 'utf8')).toContain('LeakyRelu');
-    expect(readFileSync(join(dir, 'passes', '06-infer-types.txt'), 'utf8')).not.toContain('Leaky');
+    expect(dump(at)).toContain('LeakyRelu');
+    expect(dump(at - 1)).not.toContain('LeakyRelu');
   });
 
   test('runs them between import and couple unless told otherwise', async () => {
@@ -127,17 +128,12 @@ describe('the command', () => {
       '--passes',
       'import,polish',
       'there is no pass "polish"',
-      'there are: import, couple, to-float32, upgrade-opset',
+      'there are: import, couple, upgrade-opset',
     ],
     ['--passes', 'import,couple-residual-blocks', 'needs find-residual-blocks before it', ''],
     ['--passes', 'import,differentiate', 'makes train.onnx of rev.onnx', ''],
     ['--passes', 'couple-residual-blocks{recipe=best}', '"best" is not one of', ''],
-    [
-      '--dump-after',
-      'polish',
-      'no pass called "polish"',
-      'these run: all, to-float32, upgrade-opset',
-    ],
+    ['--dump-after', 'polish', 'no pass called "polish"', 'these run: all, upgrade-opset'],
   ])('%s %s: %s', async (option, value, why, hint) => {
     const dir = join(program.folder, 'refused');
     const { code, stdout } = await program.run(resnet, '-o', dir, option, value, '--json');
