@@ -27,6 +27,8 @@ export interface TrainOptions extends OptimizerSettings {
   readonly threads?: number;
   /** Measure the trained model on the test split at the end. Default true. */
   readonly evaluate?: boolean;
+  /** Prepare the next batch in a second thread while a step runs. Default true; the batches are the same. */
+  readonly prefetch?: boolean;
   /** Default true; false keeps old and new weights apart, and takes more memory. */
   readonly inPlace?: boolean;
   /** ONNX Runtime's own allocator; false trades time for memory. Default by the size of the step. */

@@ -9,7 +9,7 @@ import type { Plan } from '../src/plan/index.js';
 import { prefersArena } from './allocator.js';
 import { Checkpoints } from './checkpoint.js';
 import type { Checkpoint } from './checkpoint.js';
-import { loadDataset, openFeed } from './data/index.js';
+import { canPrefetch, loadDataset, openFeed, openPrefetch } from './data/index.js';
 import type { Dataset, Feed, Normalisation } from './data/index.js';
 import { evaluateModel } from './evaluate.js';
 import type { Evaluation } from './evaluate.js';
@@ -74,16 +74,19 @@ export async function train(
   const { plan } = readPlan(dir);
   const wanted = batchShape(plan);
   const { optimizer, accumulate } = plan.assumptions;
-  const feed = openFeed({
+  const request = {
     data: options.data,
     wanted,
     batch: wanted.batch,
     seed: options.seed ?? 0,
     ...(options.augment === undefined ? {} : { augment: options.augment }),
-  });
+  };
+  const prefetch = (options.prefetch ?? true) && canPrefetch;
+  const feed = prefetch ? await openPrefetch(request) : openFeed(request);
+  let test: Dataset | undefined;
   try {
     // Before the training and not after it: a missing test split should not cost a night.
-    const test = (options.evaluate ?? true) ? loadDataset(options.data, 'test', wanted) : undefined;
+    test = (options.evaluate ?? true) ? loadDataset(options.data, 'test', wanted) : undefined;
     const settings = settle(options, optimizer, feed.facts.count, samplesPerStep(plan));
     const checkpoints = openCheckpoints(dir, plan, options, { ...settings, data: feed.facts });
     const from = options.resume ? resume(checkpoints, options, hooks) : undefined;
@@ -99,6 +102,7 @@ export async function train(
       log?.close();
     }
   } finally {
+    test?.file?.close();
     await feed.close();
   }
 }

@@ -1,6 +1,7 @@
 // Which augmentation a training gets. In: what was asked for, and the data. Out: crops and flips, or none. Invariant:
 // what is mirrored without being asked for is a photograph.
 
+import { pixelsOf } from './dataset.js';
 import type { Dataset } from './dataset.js';
 import type { Augment } from './loader.js';
 
@@ -22,11 +23,11 @@ export function chooseAugment(
 }
 
 /** Whether channels differ: digits repeated over three channels must not be mirrored. */
-function isColour({ channels, height, width, count, images }: Dataset): boolean {
-  const plane = height * width;
-  const end = Math.min(count, 16) * channels * plane;
-  for (let at = 0; at < end; at += channels * plane)
-    for (let pixel = at; pixel < at + plane; pixel++)
-      if (images[pixel] !== images[pixel + plane]) return true;
+function isColour(data: Dataset): boolean {
+  const plane = data.height * data.width;
+  for (let sample = 0; sample < Math.min(data.count, 16); sample++) {
+    const pixels = pixelsOf(data, sample);
+    for (let at = 0; at < plane; at++) if (pixels[at] !== pixels[at + plane]) return true;
+  }
   return false;
 }

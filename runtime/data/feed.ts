@@ -45,8 +45,8 @@ export interface Feed {
   close(): Promise<void>;
 }
 
-/** Loads the data and prepares batches in this thread, when they are asked for. @throws DiagnosticError data/invalid */
-function openLoader(request: FeedRequest): { facts: FeedFacts; loader: BatchLoader } {
+/** Loads the data. @throws DiagnosticError data/invalid */
+export function openLoader(request: FeedRequest): { facts: FeedFacts; loader: BatchLoader } {
   const { batch, seed } = request;
   const data = loadDataset(request.data, 'train', request.wanted);
   const augment = chooseAugment(request.augment, request.data, data);
@@ -60,18 +60,27 @@ function openLoader(request: FeedRequest): { facts: FeedFacts; loader: BatchLoad
   };
 }
 
-/** @throws DiagnosticError data/invalid */
+export function buffersFor({ batch, wanted }: FeedRequest): BatchBuffers {
+  const { channels, height, width } = wanted;
+  return {
+    images: new Float32Array(batch * channels * height * width),
+    labels: new BigInt64Array(batch),
+  };
+}
+
+/** Prepares batches in this thread, when they are asked for. @throws DiagnosticError data/invalid */
 export function openFeed(request: FeedRequest): Feed {
   const { facts, loader } = openLoader(request);
-  const { channels, height, width } = request.wanted;
-  const images = new Float32Array(request.batch * channels * height * width);
-  const labels = new BigInt64Array(request.batch);
+  const buffers = buffersFor(request);
   return {
     facts,
     start: (after) => {
       loader.seek(after);
     },
-    next: () => Promise.resolve({ images, labels, ...loader.next({ images, labels }) }),
-    close: () => Promise.resolve(),
+    next: () => Promise.resolve({ ...buffers, ...loader.next(buffers) }),
+    close: () => {
+      loader.close();
+      return Promise.resolve();
+    },
   };
 }

@@ -29,6 +29,8 @@ export function fitDataset(data: Dataset, wanted: Wanted): Dataset {
   if (tall === 0 && wide === 0 && data.channels === wanted.channels) return data;
 
   const { channels, height, width } = wanted;
+  if (data.file)
+    throw bad(data.name, `${given}: arrays are taken as they are`, 'save them in that shape');
   const images = new Uint8Array(data.count * channels * height * width);
   const source = data.images;
   const top = Math.floor(tall / 2);

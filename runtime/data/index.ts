@@ -4,6 +4,7 @@
 export { shapeText } from './dataset.js';
 export type { Dataset, Split, Wanted } from './dataset.js';
 export { openFeed } from './feed.js';
+export { canPrefetch, openPrefetch } from './prefetch.js';
 export type { Feed, FeedBatch, FeedFacts, FeedRequest } from './feed.js';
 export { loadDataset } from './load.js';
 export { BatchLoader, evaluationBatches } from './loader.js';

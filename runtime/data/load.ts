@@ -8,11 +8,12 @@ import type { Dataset, Split, Wanted } from './dataset.js';
 import { bad } from './files.js';
 import { fitDataset } from './fit.js';
 import { findIdx, readIdx } from './idx.js';
+import { findNpy, readNpy } from './npy.js';
 import { syntheticDataset } from './synthetic.js';
 
 /**
  * A split of a data set as one training or evaluation wants it.
- * @param spec a folder with CIFAR-10 binary or IDX files, or "random"
+ * @param spec a folder with CIFAR-10 binary files, IDX files or NumPy arrays, or "random"
  * @param wanted shape of a batch and number of classes the network takes
  * @throws DiagnosticError data/invalid
  */
@@ -31,6 +32,8 @@ export function loadDataset(spec: string, split: Split, wanted: Wanted): Dataset
   const idx = findIdx(spec);
   if (idx !== undefined) return fitDataset(readIdx(idx, split), wanted);
 
+  if (findNpy(spec) !== undefined) return fitDataset(readNpy(spec, split, wanted), wanted);
+
   if ([spec, join(spec, 'cifar-10-batches-py')].some((at) => existsSync(join(at, 'data_batch_1'))))
     throw bad(
       spec,
@@ -39,7 +42,7 @@ export function loadDataset(spec: string, split: Split, wanted: Wanted): Dataset
     );
   throw bad(
     spec,
-    'the folder holds neither CIFAR-10 binary files (data_batch_1.bin, …) ' +
-      'nor IDX files (train-images-idx3-ubyte, …)',
+    'the folder holds no CIFAR-10 binary files (data_batch_1.bin, …), ' +
+      'no IDX files (train-images-idx3-ubyte, …) and no NumPy arrays (train-images.npy, …)',
   );
 }

@@ -88,6 +88,11 @@ export class BatchLoader {
     this.shuffle();
   }
 
+  /** Closes the files of the data. */
+  close(): void {
+    this.data.file?.close();
+  }
+
   private writeNext(into: BatchBuffers, slot: number): void {
     const { flip, cropPadding } = this.augment;
     const sample = this.order[this.position] ?? 0;

@@ -2,6 +2,7 @@
 // from channel and byte to the float the model sees. Invariant: training and evaluation go through
 // the same table, each entry rounded to float32 once, so that no two paths differ in a bit.
 import type { Dataset } from './dataset.js';
+import { pixelsOf } from './dataset.js';
 import { bad } from './files.js';
 
 /** Per channel, on the scale where a byte of 255 is 1. */
@@ -10,18 +11,24 @@ export interface Normalisation {
   readonly std: readonly number[];
 }
 
-/** Mean and (population) deviation of every channel; a constant channel gets a deviation of 1. */
+const zeros = (length: number): number[] => new Array<number>(length).fill(0);
+const ones = (length: number): number[] => new Array<number>(length).fill(1);
+
+/** Mean and (population) deviation of every channel; a constant channel gets a deviation of 1, floats stay as they are. */
 export function measureNormalisation(data: Dataset): Normalisation {
-  const { count, channels, images } = data;
+  const { count, channels } = data;
+  if (data.file?.floats === true) return { mean: zeros(channels), std: ones(channels) };
   const plane = data.height * data.width;
   // Whole-number histograms keep the sums exact for any number of images.
   const histogram = new Float64Array(channels * 256);
-  for (let index = 0; index < count * channels; index++) {
-    const base = (index % channels) * 256;
-    const end = (index + 1) * plane;
-    for (let at = index * plane; at < end; at++) {
-      const bin = base + (images[at] ?? 0);
-      histogram[bin] = (histogram[bin] ?? 0) + 1;
+  for (let sample = 0; sample < count; sample++) {
+    const pixels = pixelsOf(data, sample);
+    for (let channel = 0; channel < channels; channel++) {
+      const end = (channel + 1) * plane;
+      for (let at = channel * plane; at < end; at++) {
+        const bin = channel * 256 + (pixels[at] ?? 0);
+        histogram[bin] = (histogram[bin] ?? 0) + 1;
+      }
     }
   }
   const mean: number[] = [];

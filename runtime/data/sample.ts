@@ -1,7 +1,8 @@
 // Writes samples into the caller's buffers. In: a data set, a sample's number, where its crop starts
-// and whether it is mirrored. Out: floats and a label in their place. Invariant: nothing is
-// allocated per sample, and a pixel outside the image is a zero byte, normalised like any other.
+// and whether it is mirrored. Out: floats and a label in their place. Invariant: nothing but
+// a view is allocated per sample, and a pixel outside the image is a zero byte, normalised like any other.
 import { invariant } from '../../src/diagnostics/index.js';
+import { pixelsOf } from './dataset.js';
 import type { Dataset } from './dataset.js';
 import { bad } from './files.js';
 import type { Normalisation } from './normalise.js';
@@ -53,8 +54,10 @@ export class SampleWriter {
     left: number,
     mirror: boolean,
   ): void {
-    const { channels, height, width, images, labels } = this.data;
-    const { table } = this;
+    const { channels, height, width, labels } = this.data;
+    const pixels = pixelsOf(this.data, sample);
+    // Floats are what the model sees.
+    const table = pixels instanceof Uint8Array ? this.table : undefined;
     const out = into.images;
     const label = this.bigLabels[labels[sample] ?? -1];
     if (label === undefined)
@@ -66,7 +69,7 @@ export class SampleWriter {
     const step = mirror ? -1 : 1;
     for (let channel = 0; channel < channels; channel++) {
       const base = channel * 256;
-      const outside = table[base] ?? 0;
+      const outside = table?.[base] ?? 0;
       for (let y = 0; y < height; y++) {
         const row = slot * this.size + (channel * height + y) * width;
         const from = y + top;
@@ -74,11 +77,13 @@ export class SampleWriter {
           out.fill(outside, row, row + width);
           continue;
         }
-        const line = sample * this.size + (channel * height + from) * width + left;
+        const line = (channel * height + from) * width + left;
         let to = mirror ? row + width - 1 : row;
         for (let x = 0; x < first; x++, to += step) out[to] = outside;
-        for (let x = first; x < last; x++, to += step)
-          out[to] = table[base + (images[line + x] ?? 0)] ?? 0;
+        if (table)
+          for (let x = first; x < last; x++, to += step)
+            out[to] = table[base + (pixels[line + x] ?? 0)] ?? 0;
+        else for (let x = first; x < last; x++, to += step) out[to] = pixels[line + x] ?? 0;
         for (let x = last; x < width; x++, to += step) out[to] = outside;
       }
     }

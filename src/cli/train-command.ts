@@ -45,6 +45,7 @@ interface Options {
   readonly augment: boolean;
   readonly evaluate: boolean;
   readonly inPlace: boolean;
+  readonly prefetch: boolean;
   readonly log?: string;
   readonly evaluateEvery?: number;
   readonly checkpointEvery?: number;
@@ -64,7 +65,10 @@ export function addTrainCommand(program: Command): void {
     .command('train')
     .description('train the network in a folder, or measure a few steps of it')
     .argument('<dir>', 'folder made by revnetify MODEL.onnx')
-    .option('--data <path>', 'folder with CIFAR-10 binary or IDX files, or "random"')
+    .option(
+      '--data <path>',
+      'folder with CIFAR-10 binary files, IDX files or NumPy arrays, or "random"',
+    )
     .option('--steps <n>', 'how many steps', positiveInteger('--steps'))
     .option('--epochs <x>', 'how many passes over the data (default 1)', nonNegative('--epochs'))
     .option(
@@ -91,6 +95,7 @@ export function addTrainCommand(program: Command): void {
     .option('--threads <n>', 'threads of ONNX Runtime', positiveInteger('--threads'))
     .option('--no-augment', 'no random crops and flips')
     .option('--no-evaluate', 'do not measure accuracy on the test split at the end')
+    .option('--no-prefetch', 'prepare batches between steps and not in a second thread')
     .option('--no-in-place', 'keep old and new weights apart')
     .option(
       '--evaluate-every <n>',
@@ -186,6 +191,7 @@ function trainOptions(options: Options, data: string): TrainOptions {
     seed: options.seed,
     evaluate: options.evaluate,
     inPlace: options.inPlace,
+    prefetch: options.prefetch,
     ...(options.augment ? {} : { augment: false }),
     ...Object.fromEntries(
       PASSED.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]),

@@ -171,6 +171,17 @@ describe('verify', () => {
 });
 
 describe('train', () => {
+  test('a second thread prepares the same batches', async () => {
+    const args = ['--data', 'random', '--steps', '4', '--no-evaluate', '--threads', '1'];
+    const at = join(program.folder, 'prefetch');
+    cpSync(dir, at, { recursive: true });
+    const losses = async (...more: string[]): Promise<unknown> =>
+      ((await program.json('train', at, ...args, ...more)) as { losses: unknown }).losses;
+    const with_ = await losses();
+    expect(with_).toHaveLength(4);
+    expect(await losses('--no-prefetch')).toEqual(with_);
+  });
+
   test('--measure prints the documented form and the plan’s own prediction', async () => {
     const result = await program.json('train', dir, '--measure', '--steps', '2');
     expect(shapeOf(result)).toEqual({
