@@ -10,6 +10,7 @@ import { addInspectCommand } from './inspect-command.js';
 import { addTrainCommand } from './train-command.js';
 import { handleInterrupts } from './interrupt.js';
 import { jsonError, printJson } from './output.js';
+import { addPrintCommand } from './print-command.js';
 import { addVerifyCommand } from './verify-command.js';
 
 /** Of the package this file is in, however deep the build put it. */
@@ -42,6 +43,7 @@ function buildProgram(): Command {
   addCompileCommand(program);
   addInspectCommand(program);
   addVerifyCommand(program);
+  addPrintCommand(program);
   addTrainCommand(program);
   for (const command of program.commands) command.exitOverride();
   // A second argument is most often a mistyped command before its folder.
