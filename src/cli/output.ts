@@ -2,10 +2,12 @@
 // stdout holds one JSON object and nothing else.
 
 import type { Command } from 'commander';
+import { isatty } from 'node:tty';
+
 import pc from 'picocolors';
 
 /** Colours where a person looks at them: not in files and pipes, and not with NO_COLOR. */
-export const paint = pc.createColors(process.stdout.isTTY && process.stdout.hasColors());
+export const paint = pc.createColors(isatty(1) && process.stdout.hasColors());
 
 export interface OutputOptions {
   readonly json: boolean;
