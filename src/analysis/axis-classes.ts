@@ -71,6 +71,11 @@ export class AxisClasses {
     return this.axesOf(value)[axis]?.root();
   }
 
+  /** The classes of all axes of a value; none while its rank is not known. */
+  all(value: Value): AxisClass[] {
+    return this.axesOf(value).map((own) => own.root());
+  }
+
   private axesOf(value: Value): AxisClass[] {
     let axes = this.classes.get(value);
     if (!axes) {

@@ -4,6 +4,7 @@
 import { DiagnosticError } from '../diagnostics/index.js';
 import type { Dim, Node, Shape } from '../ir/index.js';
 import type { AxisLink, AxisRef, InferContext } from './definition.js';
+import { multiplyDims } from './dims.js';
 import { inferContext } from './infer.js';
 import { findOp } from './registry.js';
 
@@ -47,25 +48,37 @@ export const planeAxes = (): AxisLink[] => [
   { axes: [inAxis(0, 1), outAxis(1)] },
 ];
 
-/** Leading axes that a change of layout leaves in place: up to the first that differs, and that one's extent too
- * where all that is split off or joined behind it has extent 1. */
-export function leadingAxes(from: Shape | undefined, to: Shape | undefined): AxisLink[] {
+/** Axes that a change of layout leaves in place: the leading ones up to the first that differs (and that one's extent
+ * too where all that is split off or joined behind it has extent 1), and the trailing ones back to the last that differs:
+ * [N,C,H,W] → [N,C,H*W] keeps N and C, [N,T,C] → [N*T,C] keeps C. */
+export function layoutAxes(from: Shape | undefined, to: Shape | undefined): AxisLink[] {
   if (!from || !to) return [];
+  const leading = leadingAxes(from, to);
+  let kept = 0;
+  const most = Math.min(from.length, to.length) - leading.length;
+  while (kept < most && from.at(-1 - kept) === to.at(-1 - kept)) kept++;
+  if (
+    multiplyDims(from.slice(0, from.length - kept)) !== multiplyDims(to.slice(0, to.length - kept))
+  )
+    return leading;
+  const trailing = Array.from({ length: kept }, (_, i) => ({
+    axes: [inAxis(0, from.length - kept + i), outAxis(to.length - kept + i)],
+  }));
+  return [...leading, ...trailing];
+}
+
+function leadingAxes(from: Shape, to: Shape): AxisLink[] {
   let kept = 0;
   while (kept < from.length && kept < to.length && from[kept] === to[kept]) kept++;
   // [N,C,H] → [N,C,H'] with H ≠ H' would not be a change of layout: what follows must have one size.
   const ones = (dims: readonly Dim[]): boolean => dims.every((d) => d === 1);
-  const whole = kept === from.length || kept === to.length || size(from, kept) === size(to, kept);
+  const whole =
+    kept === from.length ||
+    kept === to.length ||
+    multiplyDims(from.slice(kept)) === multiplyDims(to.slice(kept));
   if (!whole && !(ones(from.slice(kept)) && ones(to.slice(kept)))) return [];
   return Array.from({ length: kept }, (_, axis) => ({ axes: [inAxis(0, axis), outAxis(axis)] }));
 }
-
-const size = (shape: Shape, from: number): string | number => {
-  const rest = shape.slice(from).filter((d) => d !== 1);
-  return rest.every((d) => typeof d === 'number')
-    ? rest.reduce((n, d) => n * d, 1)
-    : [...rest].sort().join('*');
-};
 
 /** What the operator of a node says of its axes; undefined where nothing is known. */
 export function axisLinks(node: Node): readonly AxisLink[] | undefined {

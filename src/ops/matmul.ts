@@ -12,7 +12,7 @@ import {
 } from './broadcast.js';
 import { inAxis, outAxis } from './axes.js';
 import { defineOp } from './definition.js';
-import type { InferContext, OpDefinition, OpSample } from './definition.js';
+import type { AxisLink, InferContext, OpDefinition, OpSample } from './definition.js';
 import type { Builder } from './builder.js';
 import type { Random } from './random.js';
 
@@ -80,16 +80,25 @@ const matmul = defineOp({
   type: 'MatMul',
   parameters: [0, 1],
   axes: (ctx) => {
-    const [a, b] = [ctx.shape(0).length, ctx.shape(1).length];
-    // Products with one matrix on the right: the layers of networks. Batched products keep their extents.
-    if (a < 2 || b !== 2) return [];
-    const lead = Array.from({ length: a - 1 }, (_, axis) => ({
-      axes: [inAxis(0, axis), outAxis(axis)],
-    }));
+    const [a, b] = [ctx.shape(0), ctx.shape(1)];
+    if (a.length < 2 || b.length < 2) return [];
+    const rank = Math.max(a.length, b.length);
+    const batch = Array.from({ length: rank - 2 }, (_, axis): AxisLink => {
+      const [own, other] = [axis - rank + a.length, axis - rank + b.length];
+      const repeated = ctx.node.outputs[0]?.shape?.[axis] !== 1;
+      return {
+        axes: [
+          outAxis(axis),
+          ...(own >= 0 && !(repeated && a[own] === 1) ? [inAxis(0, own)] : []),
+          ...(other >= 0 && !(repeated && b[other] === 1) ? [inAxis(1, other)] : []),
+        ],
+      };
+    });
     return [
-      ...lead,
-      { axes: [inAxis(0, a - 1), inAxis(1, 0)] },
-      { axes: [inAxis(1, 1), outAxis(a - 1)] },
+      ...batch,
+      { axes: [inAxis(0, a.length - 2), outAxis(rank - 2)] },
+      { axes: [inAxis(0, a.length - 1), inAxis(1, b.length - 2)] },
+      { axes: [inAxis(1, b.length - 1), outAxis(rank - 1)] },
     ];
   },
   initial: (index, dims) => ({ fanIn: dims[index === 1 ? dims.length - 2 : dims.length - 1] ?? 1 }),

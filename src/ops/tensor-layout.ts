@@ -2,7 +2,7 @@
 
 import { Attributes, Tensor, elementCount, int, ints } from '../ir/index.js';
 import type { Dim, Shape, Value } from '../ir/index.js';
-import { leadingAxes, movedAxes } from './axes.js';
+import { layoutAxes, movedAxes } from './axes.js';
 import { normalizeAxes } from './broadcast.js';
 import { impossible, permute } from './elements.js';
 import { reshapeLike } from './gradient-parts.js';
@@ -65,7 +65,7 @@ const reshape = defineOp({
     return [x.reshape(dims)];
   },
   gradient: reshapeBack,
-  axes: (ctx) => leadingAxes(ctx.node.inputs[0]?.shape, ctx.node.outputs[0]?.shape),
+  axes: (ctx) => layoutAxes(ctx.node.inputs[0]?.shape, ctx.node.outputs[0]?.shape),
   resized: (node, b) => {
     const target = node.input(1).constant?.load().toArray();
     const { shape } = node.output();
@@ -86,6 +86,16 @@ const reshape = defineOp({
     {
       label: 'zero copies',
       inputs: [random.tensor([2, 3, 4]), Tensor.ints([0, -1])],
+      constants: [1],
+    },
+    {
+      label: 'joined rows',
+      inputs: [random.tensor([2, 3, 4]), Tensor.ints([6, 4])],
+      constants: [1],
+    },
+    {
+      label: 'split in the middle',
+      inputs: [random.tensor([2, 6, 5]), Tensor.ints([2, 2, 3, 5])],
       constants: [1],
     },
     { label: 'to a scalar', inputs: [random.tensor([1, 1]), Tensor.ints([])], constants: [1] },
@@ -121,7 +131,7 @@ const flatten = defineOp({
     return [x.reshape([elementCount(x.dims.slice(0, axis)), elementCount(x.dims.slice(axis))])];
   },
   gradient: reshapeBack,
-  axes: (ctx) => leadingAxes(ctx.node.inputs[0]?.shape, ctx.node.outputs[0]?.shape),
+  axes: (ctx) => layoutAxes(ctx.node.inputs[0]?.shape, ctx.node.outputs[0]?.shape),
   samples: (random) => [
     { label: 'default axis', inputs: [random.tensor([2, 3, 2, 2])] },
     {

@@ -5,14 +5,14 @@
 import { invariant } from '../diagnostics/index.js';
 import { int } from '../ir/index.js';
 import type { Graph, Node, Value } from '../ir/index.js';
-import { AxisClasses, regionBetween } from '../analysis/index.js';
+import { AxisClasses, Dominance, regionBetween } from '../analysis/index.js';
 import type { AxisClass } from '../analysis/index.js';
-import { Builder, axisLinks } from '../ops/index.js';
-import type { AxisRef } from '../ops/index.js';
+import { Builder } from '../ops/index.js';
 import { copyOf } from './copy.js';
 import type { CoupledChain, CoupledSection } from './couple.js';
 import { resizeAxes, resizedTo, select } from './resize.js';
 import type { Selection } from './resize.js';
+import { stemOf } from './stem.js';
 
 /** State of 2C channels, each stream as wide as the original's (widen), or of C, each stream half (split). */
 export const PARTITIONS = ['widen', 'split'] as const;
@@ -30,9 +30,6 @@ export interface PartitionChoices {
   readonly head: Head;
   readonly seed: number;
 }
-
-/** Axis of the channels in [N,C,…]. */
-const CHANNELS = 1;
 
 /** Widths that may be chosen freely: channels inside residual functions. */
 export interface Widths {
@@ -52,6 +49,8 @@ export interface PartitionResult {
 interface Ends {
   readonly entry: 'copy' | 'split' | 'stems';
   readonly exit: 'average' | 'concat';
+  /** Axis of the channels. */
+  readonly channels: number;
 }
 
 /**
@@ -65,22 +64,25 @@ export function partitionSections(
 ): PartitionResult {
   const borders = new Set(sections.flatMap((s) => [...s.entry, ...s.join]));
   const axes = new AxisClasses(graph, borders);
+  const dominance = new Dominance(graph);
   const changes = new Map<AxisClass, Selection>();
   const notes: string[] = [];
   const ends = new Map<CoupledSection, Ends>();
   const split = new Set<CoupledSection>();
   for (const section of sections) {
+    const channels = channelAxis(section, axes);
     if (choices.partition === 'split') {
-      const why = whyNotSplit(section, axes);
+      const why = whyNotSplit(section, axes, channels);
       if (why === undefined) {
-        for (const [axisClass, half] of halves(section, axes)) changes.set(axisClass, half);
+        for (const [axisClass, half] of halves(section, axes, channels))
+          changes.set(axisClass, half);
         split.add(section);
-        ends.set(section, { entry: 'split', exit: 'concat' });
+        ends.set(section, { entry: 'split', exit: 'concat', channels });
         continue;
       }
       notes.push(`${section.id} cannot be split, its streams keep their full width: ${why}`);
     }
-    ends.set(section, widen(section, axes, choices, changes, notes));
+    ends.set(section, widen(section, axes, channels, dominance, choices, changes, notes));
   }
   const classes = innerClasses(sections, axes, changes);
   for (const [axisClass, extent] of defaultWidths(sections, split, axes, classes))
@@ -92,9 +94,11 @@ export function partitionSections(
     if (selection.length === extentOf(axisClass) && selection.every((from, to) => from === to))
       changes.delete(axisClass);
   resizeAxes(graph, changes, choices.seed);
-  const chains = sections.map((section) =>
-    close(graph, section, ends.get(section) ?? { entry: 'copy', exit: 'average' }, choices.seed),
-  );
+  const chains = sections.map((section) => {
+    const end = ends.get(section);
+    invariant(end, 'every section has its ends');
+    return close(graph, section, end, dominance, choices.seed);
+  });
   graph.removeDead();
   graph.sort();
   return { chains, notes };
@@ -102,6 +106,21 @@ export function partitionSections(
 
 const extentOf = (axisClass: AxisClass | undefined): number | undefined =>
   typeof axisClass?.extent === 'number' ? axisClass.extent : undefined;
+
+/**
+ * The axis of a section's streams that holds the channels: 1 in [N,C,H,W], the last in [N,T,C]. It is told by the weights:
+ * the axis whose extent most of them have, among those that may change; where none may, the second.
+ */
+function channelAxis({ input }: CoupledSection, axes: AxisClasses): number {
+  let [best, most] = [1, 0];
+  for (let axis = 0; axis < (input.shape?.length ?? 0); axis++) {
+    const own = axes.of(input, axis);
+    if (!own || own.frozen !== undefined) continue;
+    const weights = new Set(own.members.map(({ value }) => value).filter((v) => v.constant));
+    if (weights.size > most) [best, most] = [axis, weights.size];
+  }
+  return best;
+}
 
 /** Streams of a section, each with the half it stands for: the first of the pair takes the first half. */
 function streams(section: CoupledSection): Map<Value, 0 | 1> {
@@ -113,9 +132,13 @@ function streams(section: CoupledSection): Map<Value, 0 | 1> {
   return half;
 }
 
-function whyNotSplit(section: CoupledSection, axes: AxisClasses): string | undefined {
+function whyNotSplit(
+  section: CoupledSection,
+  axes: AxisClasses,
+  channels: number,
+): string | undefined {
   for (const value of streams(section).keys()) {
-    const own = axes.of(value, CHANNELS);
+    const own = axes.of(value, channels);
     const extent = extentOf(own);
     if (!own || extent === undefined) return `the number of channels of ${value.name} is not known`;
     if (own.frozen !== undefined) return own.frozen;
@@ -126,10 +149,14 @@ function whyNotSplit(section: CoupledSection, axes: AxisClasses): string | undef
   return undefined;
 }
 
-function halves(section: CoupledSection, axes: AxisClasses): Map<AxisClass, Selection> {
+function halves(
+  section: CoupledSection,
+  axes: AxisClasses,
+  channels: number,
+): Map<AxisClass, Selection> {
   const found = new Map<AxisClass, Selection>();
   for (const [value, half] of streams(section)) {
-    const own = axes.of(value, CHANNELS);
+    const own = axes.of(value, channels);
     const extent = extentOf(own) ?? 0;
     if (own && !found.has(own))
       found.set(own, half === 0 ? select(0, extent / 2) : select(extent / 2, extent));
@@ -141,13 +168,15 @@ function halves(section: CoupledSection, axes: AxisClasses): Map<AxisClass, Sele
 function widen(
   section: CoupledSection,
   axes: AxisClasses,
+  channels: number,
+  dominance: Dominance,
   choices: PartitionChoices,
   changes: Map<AxisClass, Selection>,
   notes: string[],
 ): Ends {
-  const own = new Set([...streams(section).keys()].map((v) => axes.of(v, CHANNELS)));
+  const own = new Set([...streams(section).keys()].map((v) => axes.of(v, channels)));
   const double = (value: Value): string | undefined => {
-    const axisClass = axes.of(value, CHANNELS);
+    const axisClass = axes.of(value, channels);
     const extent = extentOf(axisClass);
     if (!axisClass || extent === undefined) return 'its number of channels is not known';
     if (own.has(axisClass)) return 'it is tied to a stream';
@@ -162,49 +191,15 @@ function widen(
   const { input, output } = section;
   let entry: Ends['entry'] = 'copy';
   if (choices.stem === 'widened') {
-    const stem = stemOf(input);
+    const stem = stemOf(input, channels, dominance);
     const why = typeof stem === 'string' ? stem : undefined;
     if (possible(input, 'the streams start as copies', why)) entry = 'stems';
   }
   const concat =
     choices.head === 'concat' &&
     possible(output, 'the streams are averaged at the end', double(output));
-  return { entry, exit: concat ? 'concat' : 'average' };
+  return { entry, exit: concat ? 'concat' : 'average', channels };
 }
-
-/**
- * The nodes that make the channels of a value: the last operator that mixes channels, and what follows it. A stem of
- * twice the width is two of these side by side, computed one after the other: half the memory of one wide one.
- * Returned is the reason where there are none.
- */
-function stemOf(value: Value): Node[] | string {
-  const nodes: Node[] = [];
-  for (let at = value; ;) {
-    const { producer } = at;
-    if (!producer) return `it is made by no layer, ${at.name} is where it comes from`;
-    nodes.unshift(producer);
-    const links = axisLinks(producer) ?? [];
-    const data = producer.inputs.filter((v): v is Value => v !== undefined && !v.constant);
-    const [from] = data;
-    if (!from || data.length > 1)
-      return `node ${producer.name} (${producer.op}) joins several values`;
-    const passes = links.some(({ axes }) => {
-      const sides = new Set(axes.filter(isChannels(producer, from)).map(({ side }) => side));
-      return sides.size === 2;
-    });
-    if (!passes) {
-      const mixes = producer.inputs.some((v) => (v?.constant?.dims.length ?? 0) >= 2);
-      return mixes ? nodes : `node ${producer.name} (${producer.op}) is no layer with weights`;
-    }
-    at = from;
-  }
-}
-
-/** Whether the axis is that of the channels, of the operand or the result. */
-const isChannels =
-  (node: Node, data: Value) =>
-  ({ side, index, axis }: AxisRef): boolean =>
-    axis === CHANNELS && (side === 'out' ? index === 0 : node.inputs[index] === data);
 
 /** Channels inside residual functions, in the order of the network. */
 function innerClasses(
@@ -215,16 +210,16 @@ function innerClasses(
   const outside = new Set<AxisClass | undefined>(taken.keys());
   for (const section of sections)
     for (const value of [section.input, section.output, ...streams(section).keys()])
-      outside.add(axes.of(value, CHANNELS));
+      for (const own of axes.all(value)) outside.add(own);
   const found = new Set<AxisClass>();
   for (const section of sections)
     for (const node of interior(section))
-      for (const value of node.outputs) {
-        const own = value && axes.of(value, CHANNELS);
-        if (!own || own.frozen !== undefined || outside.has(own)) continue;
-        if (extentOf(own) !== undefined && own.members.some((m) => m.value.constant))
-          found.add(own);
-      }
+      for (const value of node.outputs)
+        for (const own of value ? axes.all(value) : []) {
+          if (own.frozen !== undefined || outside.has(own)) continue;
+          if (extentOf(own) !== undefined && own.members.some((m) => m.value.constant))
+            found.add(own);
+        }
   return found;
 }
 
@@ -242,11 +237,10 @@ function defaultWidths(
   for (const section of sections) {
     if (!split.has(section)) continue;
     for (const node of interior(section))
-      for (const value of node.outputs) {
-        const own = value && axes.of(value, CHANNELS);
-        if (own && classes.has(own))
-          widths.set(own, wholeGroups((extentOf(own) ?? 1) / 2, own.multiple));
-      }
+      for (const value of node.outputs)
+        for (const own of value ? axes.all(value) : [])
+          if (classes.has(own))
+            widths.set(own, wholeGroups((extentOf(own) ?? 1) / 2, own.multiple));
   }
   return widths;
 }
@@ -259,7 +253,8 @@ export const wholeGroups = (extent: number, multiple: number): number =>
 function close(
   graph: Graph,
   section: CoupledSection,
-  { entry, exit }: Ends,
+  { entry, exit, channels }: Ends,
+  dominance: Dominance,
   seed: number,
 ): CoupledChain {
   const { id, input, join } = section;
@@ -268,17 +263,17 @@ function close(
   const builder = new Builder(graph, { phase: 'forward', path: `${id}/streams` });
   let [nextA, nextB] = [input, input];
   if (entry === 'split') {
-    const half = a.shape?.[CHANNELS];
+    const half = a.shape?.[channels];
     invariant(typeof half === 'number', `the width of ${a.name} is known`);
     const node = builder.node('Split', [input, builder.ints(half, half)], {
-      attributes: { axis: int(CHANNELS) },
+      attributes: { axis: int(channels) },
       outputs: 2,
       name: 'split',
     });
     [nextA, nextB] = [node.output(0), node.output(1)];
   }
   if (entry === 'stems') {
-    const stem = stemOf(input);
+    const stem = stemOf(input, channels, dominance);
     invariant(typeof stem !== 'string', `${input.name} has a stem`);
     nextB = copyOf(stem, new Map(), graph, seed)(input);
   }
@@ -295,7 +290,7 @@ function close(
   if (exit === 'concat') {
     const [sum] = join;
     const joined = builder.op('Concat', [sum.input(0), sum.input(1)], {
-      attributes: { axis: int(CHANNELS) },
+      attributes: { axis: int(channels) },
       name: 'concat',
     });
     graph.replaceValue(output, joined);
