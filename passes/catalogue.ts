@@ -13,6 +13,7 @@ import { inferTypesPass } from './infer-types.js';
 import { lowerGradients } from './lower-gradients.js';
 import { partitionChannels } from './partition-channels.js';
 import { orderStep } from './order-step.js';
+import { simplifyShapes } from './simplify-shapes.js';
 import { restoreBatchNorm } from './restore-batch-norm.js';
 import { relaxReshapes } from './relax-reshapes.js';
 import { toFloat32 } from './to-float32.js';
@@ -26,6 +27,7 @@ export const importPipeline = [
   upgradeOpset,
   foldConstants,
   freeBatch,
+  simplifyShapes,
   batchNormInference,
   inferTypesPass,
   restoreBatchNorm,

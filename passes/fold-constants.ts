@@ -24,19 +24,40 @@ class DeferredData implements ConstantData {
 }
 
 /** Replaces a value by a constant of the same name. */
-function substitute(graph: Graph, value: Value, data: ConstantData): void {
+function substitute(graph: Graph, value: Value, data: ConstantData): Value {
   const { name } = value;
   const constant = graph.addConstant(`${name}.folded`, data);
   graph.replaceUses(value, constant);
   const index = graph.outputs.indexOf(value);
-  if (index >= 0) return;
+  if (index >= 0) return constant;
   value.name = graph.uniqueName(`${name}.computed`);
   constant.name = name;
+  return constant;
 }
+
+/** What a weight may go through and still be trained entry by entry. Anything else that is computed from weights (a
+ * standardised filter, a table looked up by position) is part of the network: folded, it would be another one. */
+const RELABELS = new Set([
+  'Identity',
+  'Cast',
+  'Reshape',
+  'Transpose',
+  'Squeeze',
+  'Unsqueeze',
+  'Flatten',
+]);
+
+const computesWithWeights = (node: Node, generated: ReadonlySet<Value>): boolean =>
+  !RELABELS.has(node.op) &&
+  node.inputs.some(
+    (v) =>
+      v?.constant?.dtype === 'float32' && elementCount(v.constant.dims) > 1 && !generated.has(v),
+  );
 
 const readable = (value: Value): boolean => value.uses.every((use) => use.index >= 0);
 
-function foldNode(graph: Graph, node: Node): void {
+/** @param generated constants that are made of no weight: masks, tables of positions; what is made here joins them */
+function foldNode(graph: Graph, node: Node, generated: Set<Value>): void {
   const [output] = node.outputs;
   if (!output || node.outputs.length !== 1 || !readable(output) || graph.outputs.includes(output))
     return;
@@ -51,6 +72,7 @@ function foldNode(graph: Graph, node: Node): void {
     return;
   }
   if (node.captures.length > 0 || !findOp(node) || node.domain !== '') return;
+  if (computesWithWeights(node, generated)) return;
   const { type } = output;
   if (!type || !isStatic(type.shape)) return;
   const operands = node.inputs.map((v) => v?.constant);
@@ -63,11 +85,12 @@ function foldNode(graph: Graph, node: Node): void {
     return result;
   };
   const small = elementCount(type.shape) <= 1024;
-  substitute(
+  const folded = substitute(
     graph,
     output,
     small ? new InlineData(compute()) : new DeferredData(type.dtype, type.shape, compute),
   );
+  if (!RELABELS.has(node.op) || generated.has(node.input(0))) generated.add(folded);
 }
 
 /** Identity, and a Cast to the type that the operand has. */
@@ -103,6 +126,7 @@ export const foldConstants = definePass({
   run: ({ model: { graph } }) => {
     graph.sort();
     const { contents } = inferTypes(graph);
+    const generated = new Set<Value>();
     for (const node of [...graph.nodes]) {
       const [output] = node.outputs;
       const [operand] = node.inputs;
@@ -127,7 +151,7 @@ export const foldConstants = definePass({
           output,
           new InlineData(Tensor.of(output.type?.dtype ?? 'int64', dims, known)),
         );
-      else foldNode(graph, node);
+      else foldNode(graph, node, generated);
     }
     graph.removeDead();
   },

@@ -3,13 +3,14 @@
 
 import { Tensor } from '../ir/index.js';
 import type { Dim } from '../ir/index.js';
+import { inAxis, outAxis } from './axes.js';
 import { broadcastShapes } from './broadcast.js';
 import { defineOp } from './definition.js';
 import { multiplyDims } from './dims.js';
 import { broadcastDims, broadcastTo, copyStrided, stridesOf } from './elements.js';
 import { constantOperand, knownShape, reduceSum, unbroadcast } from './gradient-parts.js';
 import { unknownShape } from './tensor-layout.js';
-import type { OpDefinition } from './definition.js';
+import type { AxisLink, OpDefinition } from './definition.js';
 
 const expand = defineOp({
   type: 'Expand',
@@ -36,6 +37,27 @@ const expand = defineOp({
   gradient: (ctx) => [
     ctx.wants(0) ? unbroadcast(ctx.b, ctx.grad(), ctx.input(0).shape) : undefined,
   ],
+  // Repeated axes are left alone.
+  axes: (ctx) => {
+    const [from, to] = [ctx.shape(0), ctx.node.outputs[0]?.shape ?? []];
+    const target = ctx.content(1);
+    return from.flatMap((extent, axis): AxisLink[] => {
+      const out = axis - from.length + to.length;
+      const asked = target?.[out - to.length + target.length];
+      const kept = extent === to[out] && (extent !== 1 || asked === 1);
+      return kept ? [{ axes: [inAxis(0, axis), outAxis(out)] }] : [];
+    });
+  },
+  resized: (node, b) => {
+    const target = node.input(1).constant?.load().toArray();
+    const { shape } = node.output();
+    if (!target || !shape) return;
+    const spelled = target.map((d, i) => {
+      const extent = shape[i - target.length + shape.length];
+      return d !== 1 && typeof extent === 'number' ? extent : d;
+    });
+    if (spelled.some((d, i) => d !== target[i])) node.setInput(1, b.ints(...spelled));
+  },
   samples: (random) => [
     { label: 'one axis', inputs: [random.tensor([3, 1]), Tensor.ints([3, 4])], constants: [1] },
     { label: 'new axes', inputs: [random.tensor([3, 1]), Tensor.ints([2, 1, 4])], constants: [1] },

@@ -111,10 +111,11 @@ const extentOf = (axisClass: AxisClass | undefined): number | undefined =>
  * The axis of a section's streams that holds the channels: 1 in [N,C,H,W], the last in [N,T,C]. It is told by the weights:
  * the axis whose extent most of them have, among those that may change; where none may, the second.
  */
-function channelAxis({ input }: CoupledSection, axes: AxisClasses): number {
+function channelAxis({ entry }: CoupledSection, axes: AxisClasses): number {
+  const stream = entry[0].output();
   let [best, most] = [1, 0];
-  for (let axis = 0; axis < (input.shape?.length ?? 0); axis++) {
-    const own = axes.of(input, axis);
+  for (let axis = 0; axis < (stream.shape?.length ?? 0); axis++) {
+    const own = axes.of(stream, axis);
     if (!own || own.frozen !== undefined) continue;
     const weights = new Set(own.members.map(({ value }) => value).filter((v) => v.constant));
     if (weights.size > most) [best, most] = [axis, weights.size];
