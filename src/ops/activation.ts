@@ -218,6 +218,71 @@ const leakyRelu = defineOp({
   ],
 });
 
+// ---- hard ones: straight lines between corners
+
+/** max(0, min(1, alpha·x + beta)). */
+const hardSigmoidOf =
+  (alpha: number, beta: number) =>
+  (x: number): number =>
+    Math.max(0, Math.min(1, alpha * x + beta));
+
+const hardSigmoid = defineOp({
+  type: 'HardSigmoid',
+  infer: (ctx) => [ctx.type(0)],
+  evaluate: (ctx) => {
+    const { attributes } = ctx;
+    const [alpha, beta] = [attributes.float('alpha', 0.2), attributes.float('beta', 0.5)];
+    return [mapElements(ctx.input(0), hardSigmoidOf(alpha, beta))];
+  },
+  gradient: (ctx) => {
+    if (!ctx.wants(0)) return [];
+    const { b } = ctx;
+    const [y, dY] = [ctx.output(), ctx.grad()];
+    const alpha = scalarLike(b, dY, ctx.attributes.float('alpha', 0.2));
+    const [zero, one] = [scalarLike(b, y, 0), scalarLike(b, y, 1)];
+    return [b.op('revnetify.ClipGrad', [y, b.op('Mul', [dY, alpha]), zero, one])];
+  },
+  flops: (ctx) => 4 * outputSize(ctx),
+  keepsShape: true,
+  samples: (random) => [
+    { label: 'default line', inputs: [random.tensor([2, 3, 4], 2.5)] },
+    {
+      label: 'other line',
+      inputs: [random.tensor([2, 3, 4], 2.5)],
+      attributes: new Attributes({ alpha: float(0.4), beta: float(0.3) }),
+    },
+  ],
+});
+
+/** HardSwish(X) = X · max(0, min(1, X/6 + 1/2)); Howard et al. 2019. */
+const hardSwish = defineOp({
+  type: 'HardSwish',
+  infer: (ctx) => [ctx.type(0)],
+  evaluate: (ctx) => {
+    const gate = hardSigmoidOf(1 / 6, 0.5);
+    return [mapElements(ctx.input(0), (x) => x * gate(x))];
+  },
+  gradient: (ctx) => {
+    if (!ctx.wants(0)) return [];
+    const { b } = ctx;
+    const x = ctx.input(0);
+    const gate = b.op('HardSigmoid', [x], {
+      attributes: { alpha: float(1 / 6), beta: float(0.5) },
+      name: 'gate',
+    });
+    const sixth = b.op('Mul', [x, scalarLike(b, x, 1 / 6)]);
+    const limits = [scalarLike(b, x, -3), scalarLike(b, x, 3)];
+    const slope = b.op('Add', [gate, b.op('revnetify.ClipGrad', [x, sixth, ...limits])]);
+    return [b.op('Mul', [ctx.grad(), slope])];
+  },
+  flops: (ctx) => 5 * outputSize(ctx),
+  keepsShape: true,
+  samples: (random) => [
+    { label: 'rank 4', inputs: [random.tensor([2, 3, 4, 2], 2.5)] },
+    { label: 'scalar', inputs: [random.tensor([])] },
+  ],
+});
+
 export const activationOps: readonly OpDefinition[] = [
   relu,
   reluGuarded,
@@ -227,4 +292,6 @@ export const activationOps: readonly OpDefinition[] = [
   sigmoid,
   tanh,
   leakyRelu,
+  hardSigmoid,
+  hardSwish,
 ];

@@ -114,6 +114,24 @@ export function broadcastTo(tensor: Tensor, dims: readonly number[]): Tensor {
   return new Tensor(tensor.dtype, dims, copyStrided(tensor.data, dims, strides));
 }
 
+/** The reverse of broadcastTo: the tensor summed over every axis along which dims are repeated. */
+export function sumTo(tensor: Tensor, dims: readonly number[]): Tensor {
+  const lead = tensor.dims.length - dims.length;
+  const own = stridesOf(dims);
+  const strides = tensor.dims.map((_, i) =>
+    i < lead || dims[i - lead] === 1 ? 0 : (own[i - lead] as number),
+  );
+  const out = Tensor.zeros(tensor.dtype, dims);
+  const step = strides[strides.length - 1] ?? 0;
+  const inner = tensor.dims[tensor.dims.length - 1] ?? 1;
+  eachRow(tensor.dims, strides, 0, (base, position) => {
+    for (let k = 0; k < inner; k++)
+      out.data[base + k * step] =
+        (out.data[base + k * step] as number) + (tensor.data[position + k] as number);
+  });
+  return out;
+}
+
 /** Elementwise function of one tensor. */
 export function mapElements(
   tensor: Tensor,

@@ -1,0 +1,13 @@
+// Lowerings of the gradient of layer and instance normalization against its definition.
+
+import { expect, test } from 'vitest';
+import { normGradientOps } from '../../src/ops/norm-gradient.js';
+import { casesOf, errorsOf, lowered, pick } from './agreement.js';
+
+const ops = pick(normGradientOps, 'NormGrad');
+
+test.each(casesOf(ops))('%s, %s', async (target, _, op, sample) => {
+  const errors = await errorsOf(lowered(op, sample, target));
+  expect(errors.double).toBeLessThan(1e-11);
+  expect(errors.single).toBeLessThan(1e-5);
+});
