@@ -16,7 +16,7 @@ import type { Random } from './random.js';
 // ---- shape arithmetic
 
 /** Applies f to the known contents of two integer operands, a single element standing for all. */
-function combine(
+export function combineContents(
   ctx: InferContext,
   f: (a: Dim, b: Dim) => Dim | undefined,
 ): readonly Dim[] | undefined {
@@ -71,7 +71,7 @@ const binary = (op: Binary): OpDefinition =>
   defineOp({
     type: op.type,
     infer: (ctx) => [broadcastType(ctx)],
-    propagate: (ctx) => combine(ctx, op.dims),
+    propagate: (ctx) => combineContents(ctx, op.dims),
     evaluate: (ctx) => {
       const a = ctx.input(0);
       return [zipElements(a, ctx.input(1), isFloat(a.dtype) ? op.f : (op.integer ?? op.f))];

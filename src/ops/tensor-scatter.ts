@@ -2,9 +2,10 @@
 // integer indices. Out: the elements picked or placed. Invariant: a negative index counts from the end.
 
 import { Attributes, Tensor, elementCount, int, string } from '../ir/index.js';
+import type { Value } from '../ir/index.js';
 import { axisOf, inferAxis, wrapIndex } from './broadcast.js';
 import { stridesOf } from './elements.js';
-import { expandLike, scalarLike } from './gradient-parts.js';
+import { expandLike, noGradient, scalarLike } from './gradient-parts.js';
 import { defineOp } from './definition.js';
 import type { OpDefinition } from './definition.js';
 
@@ -75,7 +76,25 @@ const scatterElements = defineOp({
     });
     return [out];
   },
+  gradient: (ctx) => {
+    const { b } = ctx;
+    const reduction = ctx.attributes.string('reduction', 'none');
+    if (reduction !== 'none' && reduction !== 'add')
+      noGradient(ctx.node, `reduction=${reduction} has no gradient rule`);
+    const attributes = { axis: int(ctx.attributes.int('axis', 0)) };
+    const replaced = (): Value => {
+      const zeros = expandLike(b, scalarLike(b, ctx.grad(), 0), ctx.input(2));
+      return b.op('ScatterElements', [ctx.grad(), ctx.input(1), zeros], { attributes });
+    };
+    return [
+      ctx.wants(0) ? (reduction === 'add' ? ctx.grad() : replaced()) : undefined,
+      undefined,
+      ctx.wants(2) ? b.op('GatherElements', [ctx.grad(), ctx.input(1)], { attributes }) : undefined,
+    ];
+  },
   keepsShape: true,
+  // The places of the indices are meant for these extents.
+  axes: () => [],
   samples: (random) => [
     {
       label: 'replace',

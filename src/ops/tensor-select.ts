@@ -3,6 +3,7 @@
 
 import { Attributes, Tensor, elementCount, int, ints, isFloat, string } from '../ir/index.js';
 import type { Dim, Shape, Value } from '../ir/index.js';
+import { inAxis, movedAxes, outAxis } from './axes.js';
 import { axisOf, inferAxis, wrapIndex } from './broadcast.js';
 import { takeAlong } from './elements.js';
 import { expandLike, knownShape, noGradient, scalarLike } from './gradient-parts.js';
@@ -202,6 +203,15 @@ const gather = defineOp({
   },
   // An embedding table.
   parameters: [0],
+  initial: (_, dims) => ({ fanIn: dims.at(-1) ?? 1 }),
+  axes: (ctx) => {
+    const rank = ctx.shape(0).length;
+    const axis = inferAxis(ctx, rank);
+    const indices = ctx.shape(1).map((_, i) => ({ axes: [inAxis(1, i), outAxis(axis + i)] }));
+    const shift = indices.length - 1;
+    const kept = movedAxes(rank, (i) => (i < axis ? i : i + shift));
+    return [...kept.filter((_, i) => i !== axis), ...(ctx.node.inputs[1]?.constant ? [] : indices)];
+  },
   gradient: (ctx) => (ctx.wants(0) ? [gatherGradient(ctx)] : [undefined]),
   samples: (random) => [
     { label: 'rows', inputs: [random.tensor([5, 3]), Tensor.ints([4, 0, 4])], constants: [1] },
@@ -210,6 +220,15 @@ const gather = defineOp({
       inputs: [random.tensor([2, 4, 3]), Tensor.of('int64', [], [-3])],
       constants: [1],
       attributes: new Attributes({ axis: int(1) }),
+    },
+    {
+      label: 'tokens of an embedding table, some twice, some from the end',
+      inputs: [random.tensor([5, 3]), Tensor.of('int64', [2, 3], [4, 0, 4, -1, 2, -5])],
+    },
+    {
+      label: 'a position table that is constant',
+      inputs: [random.tensor([4, 2]), Tensor.of('int64', [2, 2, 2], [0, 1, 1, 0, -1, 2, 2, 3])],
+      constants: [1],
     },
     {
       label: 'a matrix of indices that are fed',
