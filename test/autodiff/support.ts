@@ -3,6 +3,7 @@
 // shows each of them failing.
 
 import { preResNet, resNetImageNet, resNetV1 } from '../../fixtures/models.js';
+import { visionTransformer } from '../../fixtures/transformers.js';
 import type { CompileState, Settings } from '../../passes/index.js';
 import { DEFAULT_SETTINGS } from '../../passes/index.js';
 import { analyseModel, buildStep } from '../../src/compiler/index.js';
@@ -38,6 +39,17 @@ export const NETWORKS: Readonly<Record<string, () => Model>> = {
       classes: CLASSES,
       seed: 3,
       norm: 'random',
+    }),
+  // One token sequence per image; channels are the last axis of the streams.
+  'vision transformer': () =>
+    visionTransformer({
+      depth: 2,
+      width: 8,
+      heads: 2,
+      patch: 4,
+      image: 8,
+      classes: CLASSES,
+      seed: 4,
     }),
 };
 

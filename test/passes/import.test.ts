@@ -6,8 +6,9 @@ import type { CompileState } from '../../passes/index.js';
 import { batchNormInference } from '../../passes/batchnorm-inference.js';
 import { foldConstants } from '../../passes/fold-constants.js';
 import { freeBatch } from '../../passes/free-batch.js';
+import { simplifyShapes } from '../../passes/simplify-shapes.js';
 import { preResNet } from '../../fixtures/models.js';
-import { InlineData, Model, Tensor, int, tensor } from '../../src/ir/index.js';
+import { InlineData, Model, Tensor, int, ints, tensor } from '../../src/ir/index.js';
 import type { Graph, Value } from '../../src/ir/index.js';
 import { Random, interpret } from '../../src/ops/index.js';
 import { findParameters } from '../../src/autodiff/index.js';
@@ -111,6 +112,74 @@ describe('fold-constants', () => {
     expect(opsOf(graph)).toEqual(['Dropout', 'Relu']);
   });
 });
+
+describe('what is computed from weights', () => {
+  const weight = (graph: Graph, name: string, dims: readonly number[]): Value =>
+    graph.addConstant(name, new InlineData(new Random(3).tensor(dims)));
+
+  test('a standardised filter stays a computation, and the filter itself is trained', () => {
+    const { model, graph } = empty();
+    const filter = weight(graph, 'filter', [4, 4, 1, 1]);
+    const mean = node(graph, 'ReduceMean', [filter], { axes: ints([1, 2, 3]) });
+    const centred = node(graph, 'Sub', [filter, mean]);
+    graph.outputs.push(node(graph, 'Conv', [imagesOf(graph), centred]));
+    run(model, foldConstants);
+    expect(opsOf(graph)).toEqual(['ReduceMean', 'Sub', 'Conv']);
+    expect(findParameters(graph).map((v) => v.name)).toEqual(['filter']);
+  });
+
+  test('a transposed weight is a weight', () => {
+    const { model, graph } = empty();
+    const matrix = node(graph, 'Transpose', [weight(graph, 'matrix', [3, 2])], {
+      perm: ints([1, 0]),
+    });
+    graph.outputs.push(node(graph, 'MatMul', [imagesOf(graph), matrix]));
+    run(model, foldConstants);
+    expect(opsOf(graph)).toEqual(['MatMul']);
+    expect(findParameters(graph)).toHaveLength(1);
+  });
+
+  test.each([
+    ['-100 above the diagonal', [0, -100, 0, 0], 0],
+    ['minus infinity', [0, -Infinity, 0, 0], 0],
+    ['a table of biases', [0, -100, 0.5, 0], 1],
+  ])('an additive mask is no weight: %s', (_, values, count) => {
+    const { graph } = empty();
+    const mask = graph.addConstant('mask', new InlineData(Tensor.of('float32', [2, 2], values)));
+    graph.outputs.push(node(graph, 'Add', [imagesOf(graph), mask]));
+    expect(findParameters(graph)).toHaveLength(count);
+  });
+});
+
+describe('simplify-shapes', () => {
+  test('computed targets become constants for any batch size', () => {
+    const { model, graph } = empty();
+    const x = imagesOf(graph);
+    const part = (from: number, to: number): Value =>
+      node(graph, 'Slice', [
+        node(graph, 'Shape', [x]),
+        ...[[from], [to]].map((v) =>
+          graph.addConstant(`c${graph.constants.size}`, new InlineData(Tensor.ints(v))),
+        ),
+      ]);
+    const four = graph.addConstant('four', new InlineData(Tensor.ints([4])));
+    const target = node(graph, 'Concat', [part(0, 1), part(2, 4), four], { axis: int(0) });
+    const y = node(graph, 'Reshape', [x, target]);
+    const token = weightless(graph, [1, 2, 4]);
+    const shape = node(graph, 'Concat', [part(0, 1), part(2, 3), four], { axis: int(0) });
+    const z = node(graph, 'Expand', [token, shape]);
+    graph.outputs.push(y, z);
+    runPipeline([foldConstants, simplifyShapes], stateOf(model));
+    expect(y.producer?.input(1).constant?.load().toArray()).toEqual([0, 2, 2, 4]);
+    expect(z.producer?.input(1).producer?.op).toBe('Concat');
+    inferTypes(graph);
+    expect(z.shape).toEqual(['N', 2, 4]);
+  });
+});
+
+/** A constant of zeros. */
+const weightless = (graph: Graph, dims: readonly number[]): Value =>
+  graph.addConstant('token', new InlineData(Tensor.zeros('float32', dims)));
 
 describe('free-batch', () => {
   const freed = (first: number, rest: readonly number[]): readonly number[] | undefined => {
