@@ -2,9 +2,10 @@
 // chosen elements. Invariant: no gradient flows through a comparison; Where passes it on to what was chosen.
 
 import { Tensor } from '../ir/index.js';
-import type { Dim } from '../ir/index.js';
+import type { Dim, Value } from '../ir/index.js';
 import { broadcastAxes } from './axes.js';
 import { broadcastShapes, broadcastType, outputSize } from './broadcast.js';
+import { broadcastContents } from './infer.js';
 import { broadcastDims, broadcastTo, mapElements, zipElements } from './elements.js';
 import { scalarLike, unbroadcast } from './gradient-parts.js';
 import type { OpDefinition, OpSample } from './definition.js';
@@ -22,6 +23,7 @@ const comparison = (
   type: string,
   f: (x: number, y: number) => boolean,
   make: (random: Random, dims: readonly number[]) => Tensor = steps,
+  more: readonly OpSample[] = [],
 ): OpDefinition =>
   defineOp({
     type,
@@ -34,6 +36,7 @@ const comparison = (
     samples: (random): OpSample[] => [
       { label: 'equal shapes', inputs: [make(random, [3, 5]), make(random, [3, 5])] },
       { label: 'broadcast', inputs: [make(random, [2, 1, 4]), make(random, [3, 1])] },
+      ...more,
     ],
   });
 
@@ -46,14 +49,17 @@ function equalDims(a: Dim, b: Dim): number | undefined {
 
 /** Exporters compare shapes with −1 to find the extents an Expand shall keep. */
 const equal: OpDefinition = {
-  ...comparison('Equal', (x, y) => x === y),
+  ...comparison('Equal', (x, y) => x === y, steps, [
+    {
+      label: 'integers that are known',
+      inputs: [Tensor.of('int64', [2, 1], [4, 5]), Tensor.ints([5, 7, 4])],
+      constants: [0, 1],
+    },
+  ]),
   propagate: (ctx) => {
-    const a = ctx.content(0);
-    const b = ctx.content(1);
-    if (!a || !b || (a.length !== b.length && b.length !== 1 && a.length !== 1)) return undefined;
-    const results = Array.from({ length: Math.max(a.length, b.length) }, (_, i) =>
-      equalDims(a[a.length === 1 ? 0 : i] ?? 0, b[b.length === 1 ? 0 : i] ?? 0),
-    );
+    const [a, b] = broadcastContents(ctx, [0, 1]) ?? [];
+    if (!a || !b) return undefined;
+    const results = a.map((x, i) => equalDims(x, b[i] ?? 0));
     return results.every((r) => r !== undefined) ? results : undefined;
   },
 };
@@ -83,11 +89,9 @@ const where = defineOp({
     ];
   },
   propagate: (ctx) => {
-    const mask = ctx.numbers(0);
-    const x = ctx.content(1);
-    const y = ctx.content(2);
-    if (!mask || x?.length !== mask.length || y?.length !== mask.length) return undefined;
-    return mask.map((m, i) => (m === 0 ? y[i] : x[i]) as Dim);
+    const [mask, x, y] = broadcastContents(ctx, [0, 1, 2]) ?? [];
+    if (!mask?.every((m) => typeof m === 'number')) return undefined;
+    return mask.map((m, i) => (m === 0 ? y?.[i] : x?.[i]) as Dim);
   },
   evaluate: (ctx) => {
     const dims = broadcastDims([0, 1, 2].map((i) => ctx.input(i).dims));
@@ -98,15 +102,15 @@ const where = defineOp({
   },
   gradient: (ctx) => {
     const { b } = ctx;
-    const zero = scalarLike(b, ctx.grad(), 0);
+    const zero = (): Value => scalarLike(b, ctx.grad(), 0);
     const mask = ctx.input(0);
     return [
       undefined,
       ctx.wants(1)
-        ? unbroadcast(b, b.op('Where', [mask, ctx.grad(), zero]), ctx.input(1).shape)
+        ? unbroadcast(b, b.op('Where', [mask, ctx.grad(), zero()]), ctx.input(1).shape)
         : undefined,
       ctx.wants(2)
-        ? unbroadcast(b, b.op('Where', [mask, zero, ctx.grad()]), ctx.input(2).shape)
+        ? unbroadcast(b, b.op('Where', [mask, zero(), ctx.grad()]), ctx.input(2).shape)
         : undefined,
     ];
   },
@@ -118,6 +122,16 @@ const where = defineOp({
       label: 'equal shapes',
       inputs: [truths(random, [2, 3]), random.tensor([2, 3]), random.tensor([2, 3])],
       differentiable: [1, 2],
+    },
+    {
+      label: 'integers that are known',
+      inputs: [
+        Tensor.of('bool', [2, 1], [1, 0]),
+        Tensor.ints([4, 5]),
+        Tensor.of('int64', [2, 1], [7, 8]),
+      ],
+      constants: [0, 1, 2],
+      differentiable: [],
     },
     {
       label: 'broadcast three ways',

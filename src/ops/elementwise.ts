@@ -9,26 +9,21 @@ import { zipElements } from './elements.js';
 import { guardSmallest, scalarLike, unbroadcast } from './gradient-parts.js';
 import { defineOp } from './definition.js';
 import type { GradientContext, InferContext, OpDefinition, OpSample } from './definition.js';
+import { broadcastContents } from './infer.js';
 import { elementCode } from './element-types.js';
 import { divideDims, multiplyDims } from './dims.js';
 import type { Random } from './random.js';
 
 // ---- shape arithmetic
 
-/** Applies f to the known contents of two integer operands, a single element standing for all. */
+/** Applies f to the known contents of two integer operands. */
 export function combineContents(
   ctx: InferContext,
   f: (a: Dim, b: Dim) => Dim | undefined,
 ): readonly Dim[] | undefined {
-  const a = ctx.content(0);
-  const b = ctx.content(1);
   if (isFloat(ctx.type(0).dtype)) return undefined;
-  if (!a || !b || (a.length !== b.length && a.length !== 1 && b.length !== 1)) return undefined;
-  return Array.from({ length: a.length === 1 ? b.length : a.length }, (_, i) => {
-    const x = a.length === 1 ? a[0] : a[i];
-    const y = b.length === 1 ? b[0] : b[i];
-    return (x === undefined || y === undefined ? undefined : f(x, y)) ?? ctx.fresh();
-  });
+  const [a, b] = broadcastContents(ctx, [0, 1]) ?? [];
+  return a?.map((x, i) => f(x, b?.[i] ?? 0) ?? ctx.fresh());
 }
 
 const both =
@@ -50,6 +45,11 @@ const binarySamples =
       { label: 'scalar second', inputs: [t(2, 3), t()] },
       { label: 'scalar first', inputs: [t(), t(2, 3)] },
       { label: 'one element of rank 3', inputs: [t(4), t(1, 1, 1)] },
+      {
+        label: 'integers that are known',
+        inputs: [Tensor.of('int64', [3, 1], [-7, 6, 9]), Tensor.of('int64', [3], [1, 3, 2])],
+        constants: [0, 1],
+      },
     ];
   };
 

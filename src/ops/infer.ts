@@ -3,9 +3,10 @@
 // stays undefined or a fresh symbol.
 
 import { DiagnosticError } from '../diagnostics/index.js';
-import { isStatic } from '../ir/index.js';
-import type { Attributes, Dim, Node, Shape, TensorType, Value } from '../ir/index.js';
+import { Tensor, elementCount, isStatic } from '../ir/index.js';
+import type { Attributes, DataType, Dim, Node, Shape, TensorType, Value } from '../ir/index.js';
 import type { InferContext } from './definition.js';
+import { broadcastDims, broadcastTo } from './elements.js';
 import { findOp } from './registry.js';
 
 /** Contents of small integer values that are not constants: dimensions on their way through a graph. */
@@ -13,6 +14,9 @@ export type Contents = WeakMap<Value, readonly Dim[]>;
 
 /** Constants up to this size may be read as contents: shapes, axes, pads. */
 const CONTENT_LIMIT = 4096;
+
+/** Booleans too: exporters choose between extents by a mask. */
+const CONTENT_TYPES: ReadonlySet<DataType> = new Set(['int64', 'int32', 'bool']);
 
 class Context implements InferContext {
   private freshCount = 0;
@@ -62,7 +66,7 @@ class Context implements InferContext {
     if (value.constant) {
       const { dtype, dims } = value.constant;
       const size = dims.reduce((n, d) => n * d, 1);
-      if ((dtype !== 'int64' && dtype !== 'int32') || size > CONTENT_LIMIT) return undefined;
+      if (!CONTENT_TYPES.has(dtype) || size > CONTENT_LIMIT) return undefined;
       return value.constant.load().toArray();
     }
     return this.contents?.get(value);
@@ -109,4 +113,41 @@ export function inferNode(node: Node, contents?: Contents): void {
   const content = contents && definition.propagate?.(context);
   const first = node.outputs[0];
   if (content && first) contents.set(first, content);
+}
+
+/**
+ * Known elements of what only moves the elements of operand 0: `move` is run on their numbers.
+ * @param move may return undefined where it does not know how
+ */
+export function movedContent(
+  ctx: InferContext,
+  move: (places: Tensor) => Tensor | undefined,
+): readonly Dim[] | undefined {
+  const content = ctx.content(0);
+  const { shape } = ctx.type(0);
+  if (!content || !isStatic(shape)) return undefined;
+  const places = Tensor.of('int64', shape, [...content.keys()]);
+  const moved = move(places);
+  return moved && moved.size <= CONTENT_LIMIT
+    ? moved.toArray().map((place) => content[place] as Dim)
+    : undefined;
+}
+
+/** Known elements of operands that are broadcast together, each list as long as the result; undefined where one is not known. */
+export function broadcastContents(
+  ctx: InferContext,
+  operands: readonly number[],
+): (readonly Dim[])[] | undefined {
+  const known = operands.map((index) => {
+    const content = ctx.content(index);
+    const { shape } = ctx.type(index);
+    return content && isStatic(shape) ? { content, shape } : undefined;
+  });
+  if (!known.every((operand) => operand !== undefined)) return undefined;
+  const dims = broadcastDims(known.map(({ shape }) => shape));
+  if (elementCount(dims) > CONTENT_LIMIT) return undefined;
+  return known.map(({ content, shape }) => {
+    const places = broadcastTo(Tensor.of('int64', shape, [...content.keys()]), dims);
+    return places.toArray().map((place) => content[place] as Dim);
+  });
 }

@@ -253,7 +253,8 @@ const reduceProd = reduction({
   // Exporters take the product of a shape; products of float activations have no zero-safe short gradient.
   propagate: (ctx) => {
     const content = ctx.content(0);
-    return content && !isFloat(ctx.type(0).dtype) ? [multiplyDims(content)] : undefined;
+    const { dtype, shape } = ctx.type(0);
+    return content && !isFloat(dtype) && shape?.length === 1 ? [multiplyDims(content)] : undefined;
   },
 });
 

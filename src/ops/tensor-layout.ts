@@ -6,6 +6,7 @@ import { layoutAxes, movedAxes } from './axes.js';
 import { normalizeAxes } from './broadcast.js';
 import { impossible, permute } from './elements.js';
 import { reshapeLike } from './gradient-parts.js';
+import { movedContent } from './infer.js';
 import { defineOp } from './definition.js';
 import type { GradientContext, InferContext, OpDefinition } from './definition.js';
 import { divideDims, multiplyDims } from './dims.js';
@@ -161,6 +162,8 @@ const transpose = defineOp({
     if (perm.length !== shape.length) ctx.fail(`perm [${perm.join(',')}] on rank ${shape.length}`);
     return [{ dtype, shape: perm.map((p) => shape[p] ?? ctx.fail(`perm names axis ${p}`)) }];
   },
+  propagate: (ctx) =>
+    movedContent(ctx, (x) => permute(x, permutation(ctx.attributes, x.dims.length))),
   evaluate: (ctx) => {
     const x = ctx.input(0);
     return [permute(x, permutation(ctx.attributes, x.dims.length))];
@@ -177,6 +180,11 @@ const transpose = defineOp({
   },
   samples: (random) => [
     { label: 'default', inputs: [random.tensor([2, 3, 4])] },
+    {
+      label: 'integers that are known',
+      inputs: [Tensor.of('int64', [3, 2], [0, 1, 2, 3, 4, 5])],
+      constants: [0],
+    },
     {
       label: 'three cycle',
       inputs: [random.tensor([2, 3, 4, 2])],

@@ -1,16 +1,19 @@
 // Operators that repeat their operand: Expand, Tile. In: any tensor. Out: its elements, some more than once.
 // Invariant: the gradient sums over every repetition.
 
-import { Tensor } from '../ir/index.js';
-import type { Dim } from '../ir/index.js';
 import { inAxis, outAxis } from './axes.js';
+import { Tensor, elementCount } from '../ir/index.js';
 import { broadcastShapes } from './broadcast.js';
 import { defineOp } from './definition.js';
 import { multiplyDims } from './dims.js';
 import { broadcastDims, broadcastTo, copyStrided, stridesOf } from './elements.js';
 import { constantOperand, knownShape, reduceSum, unbroadcast } from './gradient-parts.js';
+import { movedContent } from './infer.js';
 import { unknownShape } from './tensor-layout.js';
 import type { AxisLink, OpDefinition } from './definition.js';
+
+/** Longest list of known elements that is worth repeating. */
+const LIMIT = 4096;
 
 const expand = defineOp({
   type: 'Expand',
@@ -25,10 +28,10 @@ const expand = defineOp({
     return [{ dtype, shape: unknownShape(ctx, full) }];
   },
   propagate: (ctx) => {
-    const content = ctx.content(0);
     const target = ctx.numbers(1);
-    if (content?.length !== 1 || target?.length !== 1) return undefined;
-    return new Array<Dim>(target[0] ?? 1).fill(content[0] ?? 1);
+    return target && elementCount(target) <= LIMIT
+      ? movedContent(ctx, (x) => broadcastTo(x, broadcastDims([x.dims, target])))
+      : undefined;
   },
   evaluate: (ctx) => {
     const x = ctx.input(0);
@@ -61,6 +64,11 @@ const expand = defineOp({
   samples: (random) => [
     { label: 'one axis', inputs: [random.tensor([3, 1]), Tensor.ints([3, 4])], constants: [1] },
     { label: 'new axes', inputs: [random.tensor([3, 1]), Tensor.ints([2, 1, 4])], constants: [1] },
+    {
+      label: 'integers that are known',
+      inputs: [Tensor.of('int64', [2, 1], [4, 7]), Tensor.ints([3, 1, 2])],
+      constants: [0, 1],
+    },
     {
       label: 'ones in the target',
       inputs: [random.tensor([2, 3]), Tensor.ints([1, 1])],

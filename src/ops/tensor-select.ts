@@ -35,6 +35,9 @@ const concat = defineOp({
   type: 'Concat',
   infer: (ctx) => [{ dtype: ctx.type(0).dtype, shape: concatShape(ctx) }],
   propagate: (ctx) => {
+    const rank = ctx.type(0).shape?.length;
+    // Lists one behind the other; along a later axis their rows would have to be woven.
+    if (rank === undefined || inferAxis(ctx, rank) !== 0) return undefined;
     const parts = Array.from({ length: ctx.inputCount }, (_, i) => ctx.content(i));
     // What is unknown but has a known length takes its place as fresh symbols.
     const filled = parts.map((part, i): readonly Dim[] | undefined => {
@@ -69,7 +72,7 @@ const concat = defineOp({
   },
   gradient: (ctx) => {
     const { b, node } = ctx;
-    const axis = axisOf(ctx.attributes, ctx.grad().shape?.length ?? 0);
+    const axis = axisOf(ctx.attributes, ctx.output().shape?.length ?? 0);
     let at = 0;
     return node.inputs.map((value, i) => {
       if (!value) return undefined;
@@ -89,6 +92,18 @@ const concat = defineOp({
       label: 'three along channels',
       inputs: [random.tensor([2, 1, 3]), random.tensor([2, 2, 3]), random.tensor([2, 3, 3])],
       attributes: new Attributes({ axis: int(1) }),
+    },
+    {
+      label: 'integers that are known',
+      inputs: [Tensor.of('int64', [1, 2], [4, 7]), Tensor.of('int64', [2, 2], [1, 2, 3, 5])],
+      constants: [0, 1],
+      attributes: new Attributes({ axis: int(0) }),
+    },
+    {
+      label: 'integers that are known, woven',
+      inputs: [Tensor.of('int64', [2, 1], [4, 7]), Tensor.of('int64', [2, 2], [1, 2, 3, 5])],
+      constants: [0, 1],
+      attributes: new Attributes({ axis: int(-1) }),
     },
     {
       label: 'negative axis',

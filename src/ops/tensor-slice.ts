@@ -7,6 +7,7 @@ import type { Dim, Shape } from '../ir/index.js';
 import { sameAxes } from './axes.js';
 import { normalizeAxis } from './broadcast.js';
 import { copyStrided, impossible, stridesOf, takeAlong, writeStrided } from './elements.js';
+import { movedContent } from './infer.js';
 import { constantOperand, knownShape, noGradient } from './gradient-parts.js';
 import { REVNETIFY, defineOp } from './definition.js';
 import type { InferContext, OpDefinition, OpSample } from './definition.js';
@@ -106,26 +107,16 @@ const slice = defineOp({
   },
   infer: (ctx) => [{ dtype: ctx.type(0).dtype, shape: slicedShape(ctx) }],
   propagate: (ctx) => {
-    const content = ctx.content(0);
-    const [start, end] = [ctx.numbers(1)?.[0], ctx.numbers(2)?.[0]];
-    const step = ctx.has(4) ? ctx.numbers(4)?.[0] : 1;
-    if (!content || start === undefined || end === undefined || step === undefined)
-      return undefined;
-    const range = sliceRange(start, end, step, content.length);
-    return Array.from({ length: range.count }, (_, i) => content[range.start + i * step] as Dim);
+    const lists = [1, 2, 3, 4].map((i) => (ctx.has(i) ? ctx.numbers(i) : []));
+    const [starts, ends, axes, steps] = lists;
+    if (!starts || !ends || !axes || !steps) return undefined;
+    return movedContent(ctx, (x) =>
+      sliced(x, starts, ends, ctx.has(3) ? axes : undefined, ctx.has(4) ? steps : undefined),
+    );
   },
   evaluate: (ctx) => {
-    const x = ctx.input(0);
-    const ranges = sliceRanges(
-      x.dims,
-      ctx.input(1).toArray(),
-      ctx.input(2).toArray(),
-      ctx.inputs[3]?.toArray(),
-      ctx.inputs[4]?.toArray(),
-    );
-    const dims = ranges.map((r) => r.count);
-    const { strides, offset } = viewOf(x.dims, ranges);
-    return [new Tensor(x.dtype, dims, copyStrided(x.data, dims, strides, offset))];
+    const [, starts, ends, axes, steps] = ctx.inputs.map((list) => list?.toArray());
+    return [sliced(ctx.input(0), starts ?? [], ends ?? [], axes, steps)];
   },
   gradient: (ctx) => {
     if (!ctx.wants(0)) return [undefined];
@@ -142,6 +133,8 @@ const slice = defineOp({
   samples: (random) => {
     const x = random.tensor([4, 5, 3]);
     const far = 2 ** 63;
+    const pairs = Tensor.of('int64', [3, 2], [0, 1, 2, 3, 4, 5]);
+    const all = { constants: [0, 1, 2, 3, 4] };
     return [
       sample('leading axes', x, [1, 2], [3, 4]),
       sample('one axis', x, [1], [4], [1]),
@@ -152,9 +145,25 @@ const slice = defineOp({
       sample('reversed', x, [-1], [-far], [1], [-1]),
       sample('reversed, stride 3', x, [3, 4], [-far, 0], [0, 1], [-3, -2]),
       sample('nothing', x, [3], [2], [0]),
+      // How exporters turn the order of the axes of a list of pads.
+      { ...sample('rows of integers reversed', pairs, [-1], [-far], [0], [-1]), ...all },
+      { ...sample('columns of integers', pairs, [1], [2], [1]), ...all },
     ];
   },
 });
+
+function sliced(
+  x: Tensor,
+  starts: readonly number[],
+  ends: readonly number[],
+  axes: readonly number[] | undefined,
+  steps: readonly number[] | undefined,
+): Tensor {
+  const ranges = sliceRanges(x.dims, starts, ends, axes, steps);
+  const dims = ranges.map((r) => r.count);
+  const { strides, offset } = viewOf(x.dims, ranges);
+  return new Tensor(x.dtype, dims, copyStrided(x.data, dims, strides, offset));
+}
 
 /** Strides and offset of a slice seen as a view. */
 const viewOf = (
