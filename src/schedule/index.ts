@@ -1,5 +1,6 @@
 // Units of the training step and what is kept, recomputed or reversed in each.
 
+export * from './cuts.js';
 export * from './order.js';
 export * from './policy.js';
 export * from './units.js';

@@ -7,6 +7,7 @@ import { regionBetween } from '../analysis/index.js';
 import type { Graph, Node } from '../ir/index.js';
 import { isReversible } from '../reversible/index.js';
 import type { CoupledChain, HalfCoupling } from '../reversible/index.js';
+import { cutStretch, interiorBytes } from './cuts.js';
 
 type UnitKind = 'stem' | 'coupling' | 'block' | 'transition' | 'plain' | 'head';
 
@@ -107,6 +108,7 @@ export function partition(
     if (!owner.has(node)) gaps[gap]?.push(node);
   }
 
+  const floor = Math.max(0, ...seeds.map((seed) => interiorBytes(seed.nodes)));
   const names = new Map<string, number>();
   const unique = (base: string): string => {
     const count = names.get(base) ?? 0;
@@ -115,8 +117,9 @@ export function partition(
   };
   const units: Unit[] = [];
   const plain = (kind: UnitKind, nodes: readonly Node[]): void => {
-    for (const part of independentParts(nodes))
-      units.push({ id: unique(kind), kind, nodes: part, coupling: undefined, chain: undefined });
+    for (const whole of independentParts(nodes))
+      for (const part of kind === 'head' ? [whole] : cutStretch(whole, floor))
+        units.push({ id: unique(kind), kind, nodes: part, coupling: undefined, chain: undefined });
   };
   seeds.forEach((seed, index) => {
     const before = gaps[index] ?? [];

@@ -40,7 +40,7 @@ describe.each(CASES)('$name on $target', ({ coupled, target }) => {
       if (node.op === 'Cast' || node.op === 'Expand') zeros.add(node.output());
       else if (!isInner) carriers.push(node);
     }
-    expect(carriers.length).toBeGreaterThan(5);
+    expect(carriers.length).toBeGreaterThan(2);
     // A batch norm is guarded at two operands; which of them matters depends on the target.
     const guards = new Map<string, Node[]>();
     for (const node of carriers) {
