@@ -75,8 +75,9 @@ export interface AxisLink {
   readonly multiple?: number;
 }
 
-/** What a new trained constant starts as: drawn for this fan-in (He et al. 2015), or the neutral element. */
-export type InitialValue = { readonly fanIn: number } | 'ones' | 'zeros';
+/** What a new trained constant starts as: drawn for this fan-in (He et al. 2015), a number, or the neutral element. */
+export type InitialValue =
+  { readonly fanIn: number } | { readonly value: number } | 'ones' | 'zeros';
 
 /** One set of operands to test an operator with. */
 export interface OpSample {

@@ -161,7 +161,7 @@ const pow = defineOp({
     const exponent = known?.size === 1 ? known.data[0] : undefined;
     const byBase = (): Value => {
       const scaled = b.op('Mul', [ctx.grad(), p]);
-      if (exponent === 1) return scaled;
+      if (exponent === 1 || exponent === 0) return scaled;
       if (exponent === 2) return b.op('Mul', [scaled, x]);
       return b.op('Mul', [scaled, b.op('Pow', [x, b.op('Sub', [p, scalarLike(b, x, 1)])])]);
     };
@@ -179,6 +179,30 @@ const pow = defineOp({
       { label: 'square', inputs: [x(), Tensor.scalar(2)], constants: [1], differentiable: [0] },
       { label: 'root', inputs: [x(), Tensor.scalar(0.5)], constants: [1], differentiable: [0] },
       { label: 'cube', inputs: [x(), Tensor.scalar(3)], constants: [1], differentiable: [0] },
+      {
+        label: 'square of either sign',
+        inputs: [random.tensor([3, 5]), Tensor.scalar(2)],
+        constants: [1],
+        differentiable: [0],
+      },
+      {
+        label: 'cube of either sign',
+        inputs: [random.tensor([3, 5]), Tensor.scalar(3)],
+        constants: [1],
+        differentiable: [0],
+      },
+      {
+        label: 'negative exponent',
+        inputs: [x(), Tensor.scalar(-1.5)],
+        constants: [1],
+        differentiable: [0],
+      },
+      {
+        label: 'exponent 0, zeros in the base',
+        inputs: [Tensor.of('float32', [3], [0, 1, -2]), Tensor.scalar(0)],
+        constants: [1],
+        differentiable: [0],
+      },
       { label: 'exponents along an axis', inputs: [x(), random.tensor([3, 1], 0.5, 1)] },
     ];
   },

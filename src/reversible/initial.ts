@@ -28,7 +28,7 @@ function hash(text: string): number {
 }
 
 /**
- * Normal numbers of variance 2 / fan-in (He et al. 2015, "Delving Deep into Rectifiers", equation 10), ones or zeros.
+ * Normal numbers of variance 2 / fan-in (He et al. 2015, "Delving Deep into Rectifiers", equation 10), or one number throughout.
  */
 export function drawnConstant(
   name: string,
@@ -37,16 +37,12 @@ export function drawnConstant(
   initial: InitialValue,
   seed: number,
 ): ConstantData {
-  if (initial === 'zeros') return new InlineData(Tensor.zeros(dtype, dims));
-  const tensor =
-    initial === 'ones'
-      ? Tensor.zeros(dtype, dims)
-      : new Random((hash(name) ^ Math.imul(seed + 1, 0x9e3779b1)) >>> 0).tensor(
-          dims,
-          Math.sqrt(2 / Math.max(1, initial.fanIn)),
-          0,
-          dtype,
-        );
-  if (initial === 'ones') tensor.data.fill(1);
+  if (typeof initial === 'object' && 'fanIn' in initial) {
+    const random = new Random((hash(name) ^ Math.imul(seed + 1, 0x9e3779b1)) >>> 0);
+    const deviation = Math.sqrt(2 / Math.max(1, initial.fanIn));
+    return new InlineData(random.tensor(dims, deviation, 0, dtype));
+  }
+  const tensor = Tensor.zeros(dtype, dims);
+  if (initial !== 'zeros') tensor.data.fill(initial === 'ones' ? 1 : initial.value);
   return new InlineData(tensor);
 }
