@@ -1,4 +1,4 @@
-// Elementwise functions of one operand: Neg … Erf. In: a tensor. Out: a tensor of the same type. Invariant:
+// Elementwise functions of one operand: Neg … Round. In: a tensor. Out: a tensor of the same type. Invariant:
 // the reference is exact to float64, Erf included, so that finite differences can check the gradients.
 
 import { Tensor } from '../ir/index.js';
@@ -130,11 +130,36 @@ const erfOp = unary({
   cost: 12,
 });
 
+const sin = unary({
+  type: 'Sin',
+  f: Math.sin,
+  gradient: ({ b }, x, _y, g) => b.op('Mul', [g, b.op('Cos', [x])]),
+  cost: 10,
+});
+
+const cos = unary({
+  type: 'Cos',
+  f: Math.cos,
+  gradient: ({ b }, x, _y, g) => b.op('Neg', [b.op('Mul', [g, b.op('Sin', [x])])]),
+  cost: 10,
+});
+
 const sign = unary({ type: 'Sign', f: Math.sign, sample: nonzero });
 // Extents stay what they are when an exporter rounds them after a cast to float and back.
 const whole: OpDefinition['propagate'] = (ctx) => ctx.content(0);
 const floor = unary({ type: 'Floor', f: Math.floor, propagate: whole });
 const ceil = unary({ type: 'Ceil', f: Math.ceil, propagate: whole });
+
+/** To the nearest integer, halves to the even one. */
+export function roundHalfEven(x: number): number {
+  const low = Math.floor(x);
+  if (x - low !== 0.5) return Math.round(x);
+  return low % 2 === 0 ? low : low + 1;
+}
+
+const halves = (random: Random, dims: readonly number[]): Tensor =>
+  mapElements(random.tensor(dims, 3), (x) => Math.round(2 * x) / 2);
+const round = unary({ type: 'Round', f: roundHalfEven, propagate: whole, sample: halves });
 
 export const elementwiseUnaryOps: readonly OpDefinition[] = [
   neg,
@@ -144,7 +169,10 @@ export const elementwiseUnaryOps: readonly OpDefinition[] = [
   sqrt,
   reciprocal,
   erfOp,
+  sin,
+  cos,
   sign,
   floor,
   ceil,
+  round,
 ];
