@@ -6,6 +6,8 @@ import { batchNormTraining } from './batchnorm-training.js';
 import { bindShapes } from './bind-shapes.js';
 import { coupleResidualBlocks } from './couple-residual-blocks.js';
 import { differentiatePass } from './differentiate.js';
+import { expandGroupNorm } from './expand-group-norm.js';
+import { findGroupNorm } from './find-group-norm.js';
 import { findResidualBlocksPass } from './find-residual-blocks.js';
 import { foldConstants } from './fold-constants.js';
 import { freeBatch } from './free-batch.js';
@@ -30,8 +32,12 @@ export const importPipeline = [
   freeBatch,
   batchNormInference,
   inferTypesPass,
+  findGroupNorm,
   restoreBatchNorm,
 ];
+
+/** Always follows couplePipeline: what our own operators stand for, in standard ones. */
+export const standardPipeline = [expandGroupNorm];
 
 /** Residual → reversible; ends in what rev.onnx holds. */
 export const couplePipeline = [
@@ -45,6 +51,7 @@ export const couplePipeline = [
 export const stepPipeline = [
   bindShapes,
   foldConstants,
+  findGroupNorm,
   appendLoss,
   batchNormTraining,
   differentiatePass,

@@ -7,7 +7,7 @@ import { pathToFileURL } from 'node:url';
 import { DiagnosticError } from '../src/diagnostics/index.js';
 import { isPass } from '../src/rewrite/index.js';
 import type { Pass } from '../src/rewrite/index.js';
-import { couplePipeline, importPipeline, stepPipeline } from './catalogue.js';
+import { couplePipeline, importPipeline, standardPipeline, stepPipeline } from './catalogue.js';
 import type { CompileState } from './state.js';
 
 /**
@@ -84,7 +84,9 @@ function nothingIn(exports: Readonly<Record<string, unknown>>): [why: string, hi
 
 /** A name stands for one pass. */
 function checkNames(passes: readonly Pass<CompileState>[], bad: Bad): void {
-  const names = new Set([...importPipeline, ...couplePipeline, ...stepPipeline].map((p) => p.name));
+  const names = new Set(
+    [...importPipeline, ...couplePipeline, ...standardPipeline, ...stepPipeline].map((p) => p.name),
+  );
   for (const { name } of passes) {
     if (names.has(name))
       throw bad(`there is another pass called "${name}"`, 'give the pass a name of its own');

@@ -4,7 +4,7 @@
 
 import { parsePipeline, printPipeline } from '../src/rewrite/index.js';
 import type { Pass } from '../src/rewrite/index.js';
-import { couplePipeline, importPipeline, stepPipeline } from './catalogue.js';
+import { couplePipeline, importPipeline, standardPipeline, stepPipeline } from './catalogue.js';
 import type { CompileState } from './state.js';
 
 type AnyPass = Pass<CompileState>;
@@ -26,20 +26,24 @@ const GROUPS = { import: importPipeline, couple: couplePipeline };
 export function revPipeline(text?: string, own: readonly AnyPass[] = []): RevPipeline {
   const known: AnyPass[] = [...importPipeline, ...couplePipeline];
   const names = new Set(known.map((pass) => pass.name));
+  const alone = (pipeline: readonly AnyPass[]): string[] =>
+    pipeline.map(({ name }) => name).filter((name) => !names.has(name));
   const passes =
     text === undefined
       ? [...importPipeline, ...own, ...couplePipeline]
       : parsePipeline<CompileState>(text, {
           passes: [...known, ...own],
           groups: GROUPS,
-          refused: new Map(
-            stepPipeline
-              .filter(({ name }) => !names.has(name))
-              .map(({ name }) => [
-                name,
-                `${name} makes train.onnx of rev.onnx and always runs; a pipeline ends at rev.onnx`,
-              ]),
-          ),
+          refused: new Map([
+            ...alone(standardPipeline).map((name): [string, string] => [
+              name,
+              `${name} always runs, at the end of the pipeline`,
+            ]),
+            ...alone(stepPipeline).map((name): [string, string] => [
+              name,
+              `${name} makes train.onnx of rev.onnx and always runs; a pipeline ends at rev.onnx`,
+            ]),
+          ]),
         });
   const imported = new Set(importPipeline.map((pass) => pass.name));
   const coupling = new Set(couplePipeline.map((pass) => pass.name));
@@ -59,5 +63,6 @@ export const listPasses = (
   { part: 'import', passes: importPipeline },
   ...(own.length > 0 ? [{ part: 'of your own', passes: own }] : []),
   { part: 'couple', passes: couplePipeline },
+  { part: 'standard form (always, before rev.onnx)', passes: standardPipeline },
   { part: 'step (always, after rev.onnx)', passes: stepPipeline },
 ];

@@ -7,6 +7,7 @@ import {
   importPipeline,
   printRevPipeline,
   revPipeline,
+  standardPipeline,
 } from '../../passes/index.js';
 import type { CompileState, RevPipeline, Settings } from '../../passes/index.js';
 import { DiagnosticError } from '../diagnostics/index.js';
@@ -84,6 +85,7 @@ export function compile(model: Model, options: CompileOptions): Compiled {
       nothingHint(state),
     );
 
+  runPipeline(standardPipeline, state, instruments);
   const step = buildStep(model, state.chains, state.settings, instruments);
   const stored: Settings = { ...state.settings, policy: 'store' };
   const same = (policy: Settings['policy']): boolean => state.settings.policy === policy;

@@ -1,11 +1,11 @@
-// The gradient of normalization over the last axes as ai.onnx nodes. In: NormGrad. Out: dX and dScale. Invariant: x̂ is
-// made once, centred before it is scaled, and whatever is constant along a row is applied to the row's averages instead
+// Group normalization and the gradient of normalization over the last axes as ai.onnx nodes. In: GroupNormalization,
+// NormGrad. Out: Y; dX and dScale. Invariant: x̂ is made once, centred before it is scaled, and whatever is constant along a row is applied to the row's averages instead
 // of its elements.
 
-import { Tensor, elementCount, float, int, ints } from '../ir/index.js';
+import { Tensor, float, int, ints, isStatic } from '../ir/index.js';
 import type { Value } from '../ir/index.js';
 import { DEFAULT_EPSILON } from '../ops/channels.js';
-import { scalarLike, unbroadcast } from '../ops/index.js';
+import { reshapeLike, scalarLike, unbroadcast } from '../ops/index.js';
 import type { Builder } from '../ops/index.js';
 import { defineLowering } from './definition.js';
 import type { LowerContext, Lowering } from './definition.js';
@@ -35,12 +35,9 @@ const normalByKernel = (ctx: LowerContext): Normal => {
   const x = ctx.input(0);
   const axis = axisOf(ctx);
   const row = ctx.shape(0).slice(axis);
-  const ones = Tensor.of(
-    x.type?.dtype ?? 'float32',
-    row,
-    new Array<number>(elementCount(row)).fill(1),
-  );
-  const { outputs } = b.node('LayerNormalization', [x, b.constant(ones, 'ones')], {
+  // Repeated by a node, which ONNX Runtime folds: as constants of the file, rows of whole planes would be heavy.
+  const ones = b.op('Expand', [scalarLike(b, x, 1), b.ints(...row)], { name: 'ones' });
+  const { outputs } = b.node('LayerNormalization', [x, ones], {
     attributes: { axis: int(axis), epsilon: float(epsilonOf(ctx)) },
     outputs: 3,
     name: 'normal',
@@ -88,7 +85,35 @@ const normGrad =
     return [times(rest, inverse, 'dX'), dScale];
   };
 
+/**
+ * Groups as the instances of an InstanceNormalization without a scale of its own, as PyTorch writes it. Shapes may be
+ * open: rev.onnx is written in this form too.
+ */
+const groupNormalization = (ctx: LowerContext): Value[] => {
+  const { b } = ctx;
+  const x = ctx.input(0);
+  const dtype = x.type?.dtype ?? 'float32';
+  const groups = ctx.attributes.int('num_groups', 1);
+  const vector = (value: number): Value =>
+    b.constant(Tensor.of(dtype, [groups], new Array<number>(groups).fill(value)));
+  const rows = b.op('Reshape', [x, b.ints(0, groups, -1)], { name: 'groups' });
+  const normal = b.op('InstanceNormalization', [rows, vector(1), vector(0)], {
+    attributes: { epsilon: float(epsilonOf(ctx)) },
+    name: 'normal',
+  });
+  const [, ...inner] = x.shape ?? ['?'];
+  const back = isStatic(inner)
+    ? b.op('Reshape', [normal, b.ints(0, ...inner)], { name: 'planes' })
+    : reshapeLike(b, normal, x);
+  const scaled = b.op('Mul', [back, ctx.input(1)], { name: 'scaled' });
+  return [b.op('Add', [scaled, ctx.input(2)], { name: 'Y' })];
+};
+
 export const normLowerings: readonly Lowering[] = [
+  defineLowering({
+    type: 'GroupNormalization',
+    rules: { cpu: groupNormalization, portable: groupNormalization },
+  }),
   defineLowering({
     type: 'NormGrad',
     rules: { cpu: normGrad(normalByKernel), portable: normGrad(normalByPrimitives) },

@@ -149,6 +149,7 @@ const layerNormalization = defineOp({
 
 // ---- InstanceNormalization
 
+/** [C] as [C,1,…], which is repeated over [N,C,…]. */
 const columnOf = (vector: Tensor, rank: number): Tensor =>
   new Tensor(
     vector.dtype,
@@ -164,7 +165,7 @@ const instanceNormalization = defineOp({
     const type = ctx.type(0);
     if (!type.shape) return [type];
     if (type.shape.length < 3) ctx.fail(`X has rank ${type.shape.length}, not 3 or more`);
-    const channels = type.shape[1];
+    const [, channels] = type.shape;
     for (const index of [1, 2]) {
       const own = ctx.shape(index);
       if (own.length !== 1) ctx.fail(`operand ${index} has rank ${own.length}, not 1`);

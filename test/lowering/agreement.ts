@@ -17,7 +17,7 @@ export type Lowered = SingleNode & { readonly expected: readonly Tensor[] };
 const PORTABLE = new Set([
   ...['Add', 'Sub', 'Mul', 'Div', 'Max', 'Neg', 'Exp', 'Sqrt', 'Equal', 'Greater', 'Less', 'Cast'],
   ...['ReduceSum', 'ReduceMean', 'LogSoftmax', 'Reshape', 'Unsqueeze', 'Concat', 'Slice', 'Pad'],
-  ...['Expand', 'MaxPool'],
+  ...['Expand', 'MaxPool', 'InstanceNormalization'],
 ]);
 
 export function lowerNode(graph: Graph, node: Node, target: Target): void {

@@ -5,6 +5,7 @@
 import { describe, expect, test } from 'vitest';
 import { preResNet } from '../../fixtures/models.js';
 import { importPipeline } from '../../passes/catalogue.js';
+import { expandGroupNorm } from '../../passes/expand-group-norm.js';
 import { createState } from '../../passes/index.js';
 import { upgradeOpset } from '../../passes/upgrade-opset.js';
 import {
@@ -523,6 +524,38 @@ const CASES: readonly Case[] = [
     attributes: { approximate: string('tanh') },
   },
   { label: 'Mish', opset: 18, op: 'Mish', inputs: [t(3, 4)] },
+  { label: 'Swish', opset: 24, op: 'Swish', inputs: [t(3, 4)] },
+  {
+    label: 'Swish with a slope',
+    opset: 24,
+    op: 'Swish',
+    inputs: [t(3, 4)],
+    attributes: { alpha: float(1.5) },
+  },
+  {
+    label: 'GroupNormalization per group',
+    opset: 18,
+    op: 'GroupNormalization',
+    inputs: [t(2, 6, 3, 4), t(2), t(2)],
+    constants: [1, 2],
+    attributes: { num_groups: int(2) },
+  },
+  {
+    label: 'GroupNormalization per channel',
+    opset: 21,
+    op: 'GroupNormalization',
+    inputs: [t(2, 6, 5), t(6), t(6)],
+    constants: [1, 2],
+    attributes: { num_groups: int(3), epsilon: float(1e-2) },
+  },
+  { label: 'RMSNormalization', opset: 23, op: 'RMSNormalization', inputs: [t(2, 3, 6), t(6)] },
+  {
+    label: 'RMSNormalization of two axes',
+    opset: 23,
+    op: 'RMSNormalization',
+    inputs: [t(2, 3, 6), t(3, 6)],
+    attributes: { axis: int(1), epsilon: float(1e-2) },
+  },
   { label: 'Relu of opset 21', opset: 21, op: 'Relu', inputs: [t(3, 4)] },
 ];
 
@@ -561,6 +594,7 @@ const run = ({ model, feeds }: Built): Promise<Map<string, Tensor>> =>
 const upgrade = (model: Model): void => {
   upgradeOpset.run({ model });
   assertValid(model, upgradeOpset.name);
+  runPipeline([expandGroupNorm], createState(model));
 };
 
 describe('computes what it did', () => {
@@ -678,9 +712,9 @@ describe('refuses', () => {
   });
 });
 
-test('a whole network, imported from every opset from 7 to 21', async () => {
+test('a whole network, imported from every opset from 7 to 24', async () => {
   const feeds = { input: random.tensor([2, 3, 8, 8]) };
-  for (let opset = 7; opset <= 21; opset++) {
+  for (let opset = 7; opset <= 24; opset++) {
     const model = preResNet({ depth: 8, width: 8, image: 8, norm: 'random' });
     model.opsets.set('', opset);
     const [want] = (await runBytes(encodeModel(model).bytes, feeds)).values();

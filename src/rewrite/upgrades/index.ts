@@ -11,6 +11,7 @@ import { Conversion, tryInfer } from './conversion.js';
 import type { Change } from './conversion.js';
 import { meaningChanges } from './meanings.js';
 import { INTRODUCED, newerChanges } from './newer.js';
+import { newerNormChanges } from './newer-norms.js';
 import { operandChanges } from './operands.js';
 
 const OLDEST = 7;
@@ -23,7 +24,7 @@ const IR_VERSION = 8;
 const WITH_BODIES = new Set(['If', 'Loop', 'Scan', 'SequenceMap']);
 
 const changes = new Map<string, Change[]>();
-for (const change of [...operandChanges, ...meaningChanges, ...newerChanges])
+for (const change of [...operandChanges, ...meaningChanges, ...newerChanges, ...newerNormChanges])
   for (const op of change.ops) changes.set(op, [...(changes.get(op) ?? []), change]);
 
 const applies = (change: Change, opset: number): boolean =>
@@ -35,6 +36,8 @@ function floatTypeOf(graph: Graph): DataType {
     if (value.type && isFloat(value.type.dtype)) return value.type.dtype;
   return 'float32';
 }
+
+const isStandard = (node: Node): boolean => node.domain === '' || node.domain === 'ai.onnx';
 
 function convert(conversion: Conversion): void {
   const { node, opset } = conversion;
@@ -53,12 +56,10 @@ function convert(conversion: Conversion): void {
     done.add(next);
     next.convert(conversion);
   }
-  const introduced = INTRODUCED[node.op];
+  const introduced = isStandard(node) ? INTRODUCED[node.op] : undefined;
   if (introduced !== undefined && opset >= introduced)
     conversion.fail(`the operator came with opset ${introduced}, the compiler works at 17`);
 }
-
-const isStandard = (node: Node): boolean => node.domain === '' || node.domain === 'ai.onnx';
 
 /**
  * Converts a model to the working opset.
