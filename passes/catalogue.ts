@@ -20,6 +20,7 @@ import { restoreBatchNorm } from './restore-batch-norm.js';
 import { relaxReshapes } from './relax-reshapes.js';
 import { toFloat32 } from './to-float32.js';
 import { upgradeOpset } from './upgrade-opset.js';
+import { writeOutEinsumPass } from './write-out-einsum.js';
 
 export { appendLoss, bindShapes };
 
@@ -27,6 +28,7 @@ export { appendLoss, bindShapes };
 export const importPipeline = [
   toFloat32,
   upgradeOpset,
+  writeOutEinsumPass,
   foldConstants,
   freeBatch,
   simplifyShapes,

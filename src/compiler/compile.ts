@@ -14,7 +14,7 @@ import { DiagnosticError } from '../diagnostics/index.js';
 import { cloneModel } from '../ir/index.js';
 import type { Model } from '../ir/index.js';
 import { localFunctions } from '../onnx/index.js';
-import { findOp } from '../ops/index.js';
+import { findOp, leftOutReason } from '../ops/index.js';
 import type { Plan } from '../plan/index.js';
 import { runPipeline } from '../rewrite/index.js';
 import type { Instrument } from '../rewrite/index.js';
@@ -56,7 +56,8 @@ function unknownOperators(model: Model): string | undefined {
   const counts = new Map<string, number>();
   for (const node of model.graph.nodes) {
     if (findOp(node)) continue;
-    const name = `${node.domain || 'ai.onnx'}.${node.op}`;
+    const why = leftOutReason(node);
+    const name = `${node.domain || 'ai.onnx'}.${node.op}${why === undefined ? '' : `: ${why}`}`;
     counts.set(name, (counts.get(name) ?? 0) + 1);
   }
   if (counts.size === 0) return undefined;

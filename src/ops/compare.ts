@@ -1,9 +1,9 @@
 // Comparisons, logic and choice. In: operands under broadcasting. Out: booleans (0 and 1), or for Where the
 // chosen elements. Invariant: no gradient flows through a comparison; Where passes it on to what was chosen.
 
-import { Tensor } from '../ir/index.js';
+import { Attributes, Tensor, int } from '../ir/index.js';
 import type { Dim, Value } from '../ir/index.js';
-import { broadcastAxes } from './axes.js';
+import { broadcastAxes, sameAxes } from './axes.js';
 import { broadcastShapes, broadcastType, outputSize } from './broadcast.js';
 import { broadcastContents } from './infer.js';
 import { broadcastDims, broadcastTo, mapElements, zipElements } from './elements.js';
@@ -71,6 +71,39 @@ const not = defineOp({
   nonDifferentiable: true,
   keepsShape: true,
   samples: (random) => [{ label: 'plain', inputs: [truths(random, [3, 4])] }],
+});
+
+/** Numbers of every kind. */
+const kinds = Tensor.of('float32', [2, 3], [0, -1.5, NaN, Infinity, -Infinity, 2]);
+
+const isNan = defineOp({
+  type: 'IsNaN',
+  axes: (ctx) => sameAxes(ctx),
+  infer: (ctx) => [{ dtype: 'bool', shape: ctx.type(0).shape }],
+  evaluate: (ctx) => [mapElements(ctx.input(0), (x) => (Number.isNaN(x) ? 1 : 0), 'bool')],
+  nonDifferentiable: true,
+  samples: () => [{ label: 'every kind', inputs: [kinds] }],
+});
+
+const isInf = defineOp({
+  type: 'IsInf',
+  axes: (ctx) => sameAxes(ctx),
+  infer: (ctx) => [{ dtype: 'bool', shape: ctx.type(0).shape }],
+  evaluate: (ctx) => {
+    const above = ctx.attributes.int('detect_positive', 1) === 1;
+    const below = ctx.attributes.int('detect_negative', 1) === 1;
+    const found = (x: number): boolean => (above && x === Infinity) || (below && x === -Infinity);
+    return [mapElements(ctx.input(0), (x) => (found(x) ? 1 : 0), 'bool')];
+  },
+  nonDifferentiable: true,
+  samples: () => [
+    { label: 'both signs', inputs: [kinds] },
+    {
+      label: 'negative only',
+      inputs: [kinds],
+      attributes: new Attributes({ detect_positive: int(0) }),
+    },
+  ],
 });
 
 const where = defineOp({
@@ -149,6 +182,9 @@ export const compareOps: readonly OpDefinition[] = [
   equal,
   comparison('And', (x, y) => x !== 0 && y !== 0, truths),
   comparison('Or', (x, y) => x !== 0 || y !== 0, truths),
+  comparison('Xor', (x, y) => (x !== 0) !== (y !== 0), truths),
   not,
+  isNan,
+  isInf,
   where,
 ];

@@ -2,7 +2,7 @@
 // Out: Y. Invariant: gradients are written with ConvGradInput and ConvGradWeight, whose pads are numbers.
 
 import { Attributes, Tensor, elementCount, int, ints, isStatic, string } from '../ir/index.js';
-import type { Attribute, Dim, Shape, Value } from '../ir/index.js';
+import type { Attribute, Dim, Node, Shape, Value } from '../ir/index.js';
 import { DiagnosticError } from '../diagnostics/index.js';
 import { inAxis, outAxis } from './axes.js';
 import { defineOp } from './definition.js';
@@ -99,6 +99,15 @@ const flopsOf = (ctx: InferContext, small: Shape | undefined): number => {
   return (2 * elementCount(weight) * elementCount(small)) / at(small, 1);
 };
 
+/** As many groups as the changed number of channels makes. */
+function resizeGroups(node: Node): void {
+  const [channels, perGroup] = [node.input(0).shape?.[1], node.input(1).shape?.[1]];
+  if (node.attributes.int('group', 1) === 1) return;
+  if (typeof channels !== 'number' || typeof perGroup !== 'number') return;
+  node.attributes = node.attributes.with({ group: int(channels / perGroup) });
+  node.source = undefined;
+}
+
 /** Y[n,m,i] = Σ W[m,c,t] · X[n,c,s·i + d·t − p] + B[m], c within the group of m. */
 const conv = defineOp({
   type: 'Conv',
@@ -160,13 +169,7 @@ const conv = defineOp({
     if (typeof perGroup !== 'number' || filters !== perGroup * group) return [batch];
     return [batch, { axes: [inAxis(0, 1), ...results], multiple: perGroup }];
   },
-  resized(node) {
-    const [channels, perGroup] = [node.input(0).shape?.[1], node.input(1).shape?.[1]];
-    if (node.attributes.int('group', 1) === 1) return;
-    if (typeof channels !== 'number' || typeof perGroup !== 'number') return;
-    node.attributes = node.attributes.with({ group: int(channels / perGroup) });
-    node.source = undefined;
-  },
+  resized: resizeGroups,
   initial: (index, dims) =>
     index === 1 ? { fanIn: elementCount(dims.slice(1)) } : index === 2 ? 'zeros' : undefined,
   flops: (ctx) => flopsOf(ctx, ctx.node.output().shape),
@@ -219,14 +222,18 @@ const convTranspose = defineOp({
       ctx.has(2) && ctx.wants(2) ? biasGradient(ctx.b, dY) : undefined,
     ];
   },
-  axes: (ctx) =>
-    ctx.attributes.int('group', 1) === 1
-      ? [
-          { axes: [inAxis(0, 0), outAxis(0)] },
-          { axes: [inAxis(0, 1), inAxis(1, 0)] },
-          { axes: [inAxis(1, 1), outAxis(1), ...(ctx.has(2) ? [inAxis(2, 0)] : [])] },
-        ]
-      : [],
+  axes(ctx) {
+    const batch = { axes: [inAxis(0, 0), outAxis(0)] };
+    const bias = ctx.has(2) ? [inAxis(2, 0)] : [];
+    const group = ctx.attributes.int('group', 1);
+    const [channels, perGroup] = [at(ctx.shape(1), 0), at(ctx.shape(1), 1)];
+    const data = [inAxis(0, 1), inAxis(1, 0)];
+    if (group === 1) return [batch, { axes: data }, { axes: [inAxis(1, 1), outAxis(1), ...bias] }];
+    // As in Conv: whole groups, where as many channels go in as come out.
+    if (typeof perGroup !== 'number' || channels !== perGroup * group) return [batch];
+    return [batch, { axes: [...data, outAxis(1), ...bias], multiple: perGroup }];
+  },
+  resized: resizeGroups,
   initial: (index, dims) =>
     index === 1 ? { fanIn: elementCount(dims) / at(dims, 1) } : index === 2 ? 'zeros' : undefined,
   flops: (ctx) => flopsOf(ctx, ctx.shape(0)),
@@ -316,6 +323,13 @@ function transposedSamples(random: Random): OpSample[] {
       strides: ints([2, 1]),
       pads: ints([1, 0, 0, 1]),
     }),
+    sample(
+      'depthwise, stride 2',
+      [2, 3, 3, 2],
+      [3, 1, 2, 2],
+      { group: int(3), strides: ints([2, 2]) },
+      3,
+    ),
     sample('dilation 2', [1, 2, 4, 4], [2, 2, 3, 3], {
       dilations: ints([2, 2]),
       pads: ints([1, 2, 1, 2]),

@@ -1,7 +1,7 @@
-// Elementwise functions of one operand: Neg … Erf. In: a tensor. Out: a tensor of the same type. Invariant:
+// Elementwise functions of one operand: Neg … Round. In: a tensor. Out: a tensor of the same type. Invariant:
 // the reference is exact to float64, Erf included, so that finite differences can check the gradients.
 
-import { Tensor } from '../ir/index.js';
+import { Attributes, Tensor, float } from '../ir/index.js';
 import type { Value } from '../ir/index.js';
 import { outputSize } from './broadcast.js';
 import { mapElements } from './elements.js';
@@ -130,11 +130,66 @@ const erfOp = unary({
   cost: 12,
 });
 
+const sin = unary({
+  type: 'Sin',
+  f: Math.sin,
+  gradient: ({ b }, x, _y, g) => b.op('Mul', [g, b.op('Cos', [x])]),
+  cost: 10,
+});
+
+const cos = unary({
+  type: 'Cos',
+  f: Math.cos,
+  gradient: ({ b }, x, _y, g) => b.op('Neg', [b.op('Mul', [g, b.op('Sin', [x])])]),
+  cost: 10,
+});
+
+const shrink = defineOp({
+  type: 'Shrink',
+  infer: (ctx) => [ctx.type(0)],
+  evaluate: (ctx) => {
+    const [edge, bias] = [ctx.attributes.float('lambd', 0.5), ctx.attributes.float('bias', 0)];
+    const shrunk = (x: number): number => (x < -edge ? x + bias : x > edge ? x - bias : 0);
+    return [mapElements(ctx.input(0), shrunk)];
+  },
+  gradient: (ctx) => {
+    if (!ctx.wants(0)) return [undefined];
+    const { b } = ctx;
+    const x = ctx.input(0);
+    const passes = b.op('Greater', [
+      b.op('Abs', [x]),
+      scalarLike(b, x, ctx.attributes.float('lambd', 0.5)),
+    ]);
+    return [b.op('Where', [passes, ctx.grad(), scalarLike(b, x, 0)])];
+  },
+  flops: outputSize,
+  keepsShape: true,
+  samples: (random) => [
+    { label: 'hard', inputs: [random.tensor([3, 4])] },
+    {
+      label: 'soft',
+      inputs: [random.tensor([2, 5])],
+      attributes: new Attributes({ lambd: float(0.25), bias: float(0.25) }),
+    },
+  ],
+});
+
 const sign = unary({ type: 'Sign', f: Math.sign, sample: nonzero });
 // Extents stay what they are when an exporter rounds them after a cast to float and back.
 const whole: OpDefinition['propagate'] = (ctx) => ctx.content(0);
 const floor = unary({ type: 'Floor', f: Math.floor, propagate: whole });
 const ceil = unary({ type: 'Ceil', f: Math.ceil, propagate: whole });
+
+/** To the nearest integer, halves to the even one. */
+export function roundHalfEven(x: number): number {
+  const low = Math.floor(x);
+  if (x - low !== 0.5) return Math.round(x);
+  return low % 2 === 0 ? low : low + 1;
+}
+
+const halves = (random: Random, dims: readonly number[]): Tensor =>
+  mapElements(random.tensor(dims, 3), (x) => Math.round(2 * x) / 2);
+const round = unary({ type: 'Round', f: roundHalfEven, propagate: whole, sample: halves });
 
 export const elementwiseUnaryOps: readonly OpDefinition[] = [
   neg,
@@ -144,7 +199,11 @@ export const elementwiseUnaryOps: readonly OpDefinition[] = [
   sqrt,
   reciprocal,
   erfOp,
+  sin,
+  cos,
   sign,
   floor,
   ceil,
+  round,
+  shrink,
 ];

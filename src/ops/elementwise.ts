@@ -5,7 +5,7 @@ import { Tensor, int, isFloat } from '../ir/index.js';
 import type { Dim, Value } from '../ir/index.js';
 import { broadcastAxes } from './axes.js';
 import { broadcastShapes, broadcastType, outputSize } from './broadcast.js';
-import { zipElements } from './elements.js';
+import { mapElements, zipElements } from './elements.js';
 import { guardSmallest, scalarLike, unbroadcast } from './gradient-parts.js';
 import { defineOp } from './definition.js';
 import type { GradientContext, InferContext, OpDefinition, OpSample } from './definition.js';
@@ -235,6 +235,8 @@ const extremeGradient =
 interface Variadic {
   readonly type: string;
   readonly f: (x: number, y: number) => number;
+  /** What the accumulated operands are divided by; default 1. */
+  readonly divisor?: (count: number) => number;
   readonly gradient: (ctx: GradientContext) => (Value | undefined)[];
   readonly guard?: OpDefinition['guard'];
   /** See OpDefinition. */
@@ -248,7 +250,8 @@ const variadic = (op: Variadic): OpDefinition =>
     evaluate: (ctx) => {
       let result = ctx.input(0);
       for (let i = 1; i < ctx.inputs.length; i++) result = zipElements(result, ctx.input(i), op.f);
-      return [result];
+      const divisor = op.divisor?.(ctx.inputs.length) ?? 1;
+      return [divisor === 1 ? result : mapElements(result, (x) => x / divisor)];
     },
     gradient: op.gradient,
     ...(op.parameters ? { parameters: op.parameters } : {}),
@@ -278,7 +281,32 @@ const sum = variadic({
   parameters: 'any',
 });
 
+const mean = variadic({
+  type: 'Mean',
+  f: (x, y) => x + y,
+  divisor: (count) => count,
+  gradient: (ctx) => {
+    const { b } = ctx;
+    const shares = (): Value =>
+      b.op('Mul', [ctx.grad(), scalarLike(b, ctx.grad(), 1 / ctx.node.inputs.length)]);
+    return ctx.node.inputs.map((value, i) =>
+      ctx.wants(i) ? unbroadcast(b, shares(), value?.shape) : undefined,
+    );
+  },
+  parameters: 'any',
+});
+
 const max = variadic({ type: 'Max', f: Math.max, gradient: extremeGradient('Greater') });
 const min = variadic({ type: 'Min', f: Math.min, gradient: extremeGradient('Less') });
 
-export const elementwiseOps: readonly OpDefinition[] = [add, sub, mul, div, pow, sum, max, min];
+export const elementwiseOps: readonly OpDefinition[] = [
+  add,
+  sub,
+  mul,
+  div,
+  pow,
+  sum,
+  mean,
+  max,
+  min,
+];

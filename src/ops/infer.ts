@@ -7,7 +7,7 @@ import { Tensor, elementCount, isStatic } from '../ir/index.js';
 import type { Attributes, DataType, Dim, Node, Shape, TensorType, Value } from '../ir/index.js';
 import type { InferContext } from './definition.js';
 import { broadcastDims, broadcastTo } from './elements.js';
-import { findOp } from './registry.js';
+import { findOp, noDefinition } from './registry.js';
 
 /** Contents of small integer values that are not constants: dimensions on their way through a graph. */
 export type Contents = WeakMap<Value, readonly Dim[]>;
@@ -98,12 +98,7 @@ export const inferContext = (node: Node, contents?: Contents): InferContext =>
  */
 export function inferNode(node: Node, contents?: Contents): void {
   const definition = findOp(node);
-  if (!definition)
-    throw new DiagnosticError(
-      'op/unsupported',
-      describe(node),
-      `there is no definition of ${node.domain || 'ai.onnx'}.${node.op}`,
-    );
+  if (!definition) throw new DiagnosticError('op/unsupported', describe(node), noDefinition(node));
   const context = new Context(node, contents);
   const types = definition.infer(context);
   node.outputs.forEach((value, index) => {

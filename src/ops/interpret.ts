@@ -4,7 +4,7 @@
 
 import { DiagnosticError, invariant } from '../diagnostics/index.js';
 import type { Node, Tensor, Value } from '../ir/index.js';
-import { findOp } from './registry.js';
+import { findOp, noDefinition } from './registry.js';
 
 export interface InterpretOptions {
   /** Values to return besides the graph outputs. */
@@ -22,7 +22,7 @@ export function evaluateNode(node: Node, inputs: readonly (Tensor | undefined)[]
     throw new DiagnosticError(
       'op/unsupported',
       `node ${node.name} (${node.op})`,
-      `there is no definition of ${node.domain || 'ai.onnx'}.${node.op}`,
+      noDefinition(node),
     );
   return definition.evaluate({
     attributes: node.attributes,

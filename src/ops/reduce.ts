@@ -7,7 +7,7 @@ import { Attributes, Tensor, elementCount, int, ints, isFloat } from '../ir/inde
 import type { Dim, Shape, Value } from '../ir/index.js';
 import { movedAxes } from './axes.js';
 import { inputSize, normalizeAxes } from './broadcast.js';
-import { copyStrided, impossible, stridesOf } from './elements.js';
+import { copyStrided, impossible, mapElements, stridesOf } from './elements.js';
 import { expandLike, scalarLike } from './gradient-parts.js';
 import { defineOp } from './definition.js';
 import type { GradientContext, InferContext, OpDefinition, OpSample } from './definition.js';
@@ -57,10 +57,12 @@ function reduce(
   return out;
 }
 
-interface Reduction {
+export interface Reduction {
   readonly type: string;
   readonly f: (row: Float64Array) => number;
   readonly axesOperand: boolean;
+  /** Samples are above 0. */
+  readonly positive?: boolean;
   /** Gradient by the operand, from the gradient and the result with the reduced axes kept as 1. */
   readonly gradient?: (
     ctx: GradientContext,
@@ -106,7 +108,8 @@ function samples(op: Reduction, random: Random): OpSample[] {
     axes: readonly number[] | undefined,
     attributes: Record<string, ReturnType<typeof int>> = {},
   ): OpSample => {
-    const x = random.tensor(dims, 0.5, 1);
+    const drawn = random.tensor(dims, 0.5, 1);
+    const x = op.positive ? mapElements(drawn, (v) => Math.abs(v) + 0.25) : drawn;
     if (op.axesOperand)
       return {
         label,
@@ -132,7 +135,7 @@ function samples(op: Reduction, random: Random): OpSample[] {
   ];
 }
 
-const reduction = (op: Reduction): OpDefinition => {
+export const reduction = (op: Reduction): OpDefinition => {
   const rule = op.gradient;
   const gradient = (ctx: GradientContext): (Value | undefined)[] => {
     if (!ctx.wants(0) || !rule) return [undefined];
@@ -171,7 +174,7 @@ const reduction = (op: Reduction): OpDefinition => {
   });
 };
 
-const total = (row: Float64Array): number => {
+export const total = (row: Float64Array): number => {
   let sum = 0;
   for (const x of row) sum += x;
   return sum;

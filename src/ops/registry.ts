@@ -27,3 +27,26 @@ export function findOp(node: Node): OpDefinition | undefined {
 export function allOps(): OpDefinition[] {
   return [...definitions.values()];
 }
+
+const OPEN_COUNT =
+  'how many results it has depends on the data, and the step is compiled for fixed shapes';
+const CONTROL = 'control flow has no fixed schedule of what to keep and what to recompute';
+
+/** Operators that are left out on purpose. */
+const LEFT_OUT: Readonly<Record<string, string>> = {
+  NonZero: OPEN_COUNT,
+  Compress: OPEN_COUNT,
+  Unique: OPEN_COUNT,
+  NonMaxSuppression: OPEN_COUNT,
+  If: CONTROL,
+  Loop: CONTROL,
+  Scan: CONTROL,
+};
+
+/** Why there is no definition of an operator, where it is left out on purpose. */
+export const leftOutReason = (node: Node): string | undefined =>
+  node.domain === '' || node.domain === 'ai.onnx' ? LEFT_OUT[node.op] : undefined;
+
+/** Why a node cannot be typed or evaluated. */
+export const noDefinition = (node: Node): string =>
+  leftOutReason(node) ?? `there is no definition of ${node.domain || 'ai.onnx'}.${node.op}`;

@@ -457,6 +457,14 @@ const CASES: readonly Case[] = [
     constants: [1],
   },
   {
+    label: 'an extreme of booleans',
+    opset: 20,
+    op: 'ReduceMax',
+    inputs: [Tensor.of('bool', [2, 2], [0, 1, 0, 0]), Tensor.ints([1])],
+    constants: [1],
+    attributes: { keepdims: int(0) },
+  },
+  {
     label: 'Resize of some axes by scales',
     opset: 18,
     op: 'Resize',

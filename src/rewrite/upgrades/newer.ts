@@ -1,7 +1,8 @@
 // Opsets above the working one, taken back where the newer form says nothing new: axes that are constant,
 // attributes at their defaults, functions that can be written out. Everything else is refused by name.
 
-import { Tensor, ints, string } from '../../ir/index.js';
+import { Tensor, int, ints, string } from '../../ir/index.js';
+import { elementCode } from '../../ops/index.js';
 import type { Change, Conversion } from './conversion.js';
 import { down } from './conversion.js';
 
@@ -61,6 +62,15 @@ const reductions = down(18, [...REDUCTIONS, ...OTHER_REDUCTIONS], (c) => {
     noop_with_empty_axes: undefined,
     axes: axes.length > 0 ? ints(axes) : undefined,
   });
+});
+
+/** Extremes of booleans came with opset 20: those of the integers 0 and 1. */
+const booleanExtremes = down(20, ['ReduceMax', 'ReduceMin'], (c) => {
+  if (c.node.inputs[0]?.type?.dtype !== 'bool') return;
+  const numbers = c.before('Cast', [c.node.input(0)], { to: int(elementCode('int32')) }, 'numbers');
+  const attributes = Object.fromEntries(c.node.attributes.entries());
+  const extreme = c.before(c.node.op, [numbers], attributes, 'extreme');
+  c.become('Cast', [extreme], { to: int(elementCode('bool')) });
 });
 
 /** The number of parts is that of the outputs; uneven parts have to be named. */
@@ -200,6 +210,7 @@ const swish = down(24, ['Swish'], (c) => {
 
 export const newerChanges: readonly Change[] = [
   reductions,
+  booleanExtremes,
   split,
   pad,
   resize,
