@@ -34,12 +34,9 @@ function substitute(graph: Graph, value: Value, data: ConstantData): void {
   constant.name = name;
 }
 
-const readable = (value: Value): boolean => value.uses.every((use) => use.index >= 0);
-
 function foldNode(graph: Graph, node: Node): void {
   const [output] = node.outputs;
-  if (!output || node.outputs.length !== 1 || !readable(output) || graph.outputs.includes(output))
-    return;
+  if (!output || node.outputs.length !== 1 || graph.outputs.includes(output)) return;
   const attribute = node.op === 'Constant' ? node.attributes.tensor('value') : undefined;
   if (attribute) {
     substitute(graph, output, attribute);
@@ -91,9 +88,9 @@ function isTransparent(node: Node): boolean {
 
 /** Whether the operand of a transparent node can take the place of its result. */
 function replaces(graph: Graph, operand: Value, output: Value): boolean {
-  if (operand.constant || !readable(output)) return false;
+  if (operand.constant) return false;
   if (!graph.outputs.includes(output)) return true;
-  return operand.producer !== undefined && readable(operand) && !graph.outputs.includes(operand);
+  return operand.producer !== undefined && !graph.outputs.includes(operand);
 }
 
 export const foldConstants = definePass({
@@ -115,13 +112,7 @@ export const foldConstants = definePass({
       }
       const known = contents.get(output);
       const dims = output.type?.shape;
-      if (
-        known &&
-        isStatic(known) &&
-        isStatic(dims) &&
-        readable(output) &&
-        !graph.outputs.includes(output)
-      )
+      if (known && isStatic(known) && isStatic(dims) && !graph.outputs.includes(output))
         substitute(
           graph,
           output,
