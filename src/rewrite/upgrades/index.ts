@@ -15,6 +15,8 @@ import { meaningChanges } from './meanings.js';
 import { INTRODUCED, newerChanges } from './newer.js';
 import { operandChanges } from './operands.js';
 
+export { tryInfer };
+
 const OLDEST = 7;
 const NEWEST = 24;
 
