@@ -12,6 +12,8 @@ import { findResidualBlocksPass } from './find-residual-blocks.js';
 import { foldConstants } from './fold-constants.js';
 import { freeBatch } from './free-batch.js';
 import { inferTypesPass } from './infer-types.js';
+import { inlineBranchesPass } from './inline-branches.js';
+import { inlineFunctionsPass } from './inline-functions.js';
 import { lowerGradients } from './lower-gradients.js';
 import { partitionChannels } from './partition-channels.js';
 import { orderStep } from './order-step.js';
@@ -26,10 +28,12 @@ export { appendLoss, bindShapes };
 
 /** Reads any export into the form the analysis works on. */
 export const importPipeline = [
+  inlineFunctionsPass,
   toFloat32,
   upgradeOpset,
   writeOutEinsumPass,
   foldConstants,
+  inlineBranchesPass,
   freeBatch,
   simplifyShapes,
   batchNormInference,

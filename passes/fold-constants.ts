@@ -54,13 +54,10 @@ const computesWithWeights = (node: Node, generated: ReadonlySet<Value>): boolean
       v?.constant?.dtype === 'float32' && elementCount(v.constant.dims) > 1 && !generated.has(v),
   );
 
-const readable = (value: Value): boolean => value.uses.every((use) => use.index >= 0);
-
 /** @param generated constants that are made of no weight: masks, tables of positions; what is made here joins them */
 function foldNode(graph: Graph, node: Node, generated: Set<Value>): void {
   const [output] = node.outputs;
-  if (!output || node.outputs.length !== 1 || !readable(output) || graph.outputs.includes(output))
-    return;
+  if (!output || node.outputs.length !== 1 || graph.outputs.includes(output)) return;
   const attribute = node.op === 'Constant' ? node.attributes.tensor('value') : undefined;
   if (attribute) {
     substitute(graph, output, attribute);
@@ -114,9 +111,9 @@ function isTransparent(node: Node): boolean {
 
 /** Whether the operand of a transparent node can take the place of its result. */
 function replaces(graph: Graph, operand: Value, output: Value): boolean {
-  if (operand.constant || !readable(output)) return false;
+  if (operand.constant) return false;
   if (!graph.outputs.includes(output)) return true;
-  return operand.producer !== undefined && readable(operand) && !graph.outputs.includes(operand);
+  return operand.producer !== undefined && !graph.outputs.includes(operand);
 }
 
 export const foldConstants = definePass({
@@ -139,13 +136,7 @@ export const foldConstants = definePass({
       }
       const known = contents.get(output);
       const dims = output.type?.shape;
-      if (
-        known &&
-        isStatic(known) &&
-        isStatic(dims) &&
-        readable(output) &&
-        !graph.outputs.includes(output)
-      )
+      if (known && isStatic(known) && isStatic(dims) && !graph.outputs.includes(output))
         substitute(
           graph,
           output,

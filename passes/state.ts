@@ -21,6 +21,7 @@ import type {
 import { HEADS, MATCHES, PARTITIONS, STEMS } from '../src/reversible/index.js';
 import { definePass as defineAnyPass } from '../src/rewrite/index.js';
 import type { Pass, PassOption } from '../src/rewrite/index.js';
+import type { NodeOpsets } from '../src/rewrite/inline/index.js';
 import type { Policy, ScheduledUnit } from '../src/schedule/index.js';
 
 export const RECIPES = ['paper', 'rewire', 'none'] as const;
@@ -151,6 +152,8 @@ export interface StepState {
 
 export interface CompileState {
   readonly model: Model;
+  /** Nodes in another opset than the model's: from functions, or with bodies that are not converted yet. */
+  readonly opsets: NodeOpsets;
   settings: Settings;
   /** Residual blocks as found, coupled or not. */
   blocks: readonly ResidualBlock[];
@@ -171,6 +174,7 @@ export interface CompileState {
 /** What a pipeline starts from: the model, to be changed in place, and settings with defaults filled in. */
 export const createState = (model: Model, settings: Partial<Settings> = {}): CompileState => ({
   model,
+  opsets: new Map(),
   settings: { ...DEFAULT_SETTINGS, ...settings },
   blocks: [],
   reports: [],

@@ -33,7 +33,7 @@ function changesOf(node: Node, seen: Set<DataType>): Record<string, Attribute> {
 }
 
 /** @returns the float types that were replaced */
-function convert(graph: Graph): Set<DataType> {
+export function floatsToFloat32(graph: Graph): Set<DataType> {
   const seen = new Set<DataType>();
   for (const value of graph.values()) {
     const { type, constant } = value;
@@ -60,7 +60,7 @@ export const toFloat32 = definePass({
     const weights = new Set<DataType>();
     for (const { type } of graph.constants)
       if (type && isFloat(type.dtype)) weights.add(type.dtype);
-    const seen = convert(graph);
+    const seen = floatsToFloat32(graph);
     if (seen.size === 0) return;
     const types = [...seen].sort().join(' and ');
     const mixed = weights.has('float32') || weights.size === 0;

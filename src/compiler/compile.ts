@@ -13,7 +13,6 @@ import type { CompileState, RevPipeline, Settings } from '../../passes/index.js'
 import { DiagnosticError } from '../diagnostics/index.js';
 import { cloneModel } from '../ir/index.js';
 import type { Model } from '../ir/index.js';
-import { localFunctions } from '../onnx/index.js';
 import { findOp, leftOutReason } from '../ops/index.js';
 import type { Plan } from '../plan/index.js';
 import { runPipeline } from '../rewrite/index.js';
@@ -52,7 +51,6 @@ export function analyseModel(model: Model, settings: Partial<Settings> = {}): Co
 
 /** Operators without a definition: what follows them has no known shape, so nothing can be coupled there. */
 function unknownOperators(model: Model): string | undefined {
-  const functions = localFunctions(model);
   const counts = new Map<string, number>();
   for (const node of model.graph.nodes) {
     if (findOp(node)) continue;
@@ -61,10 +59,7 @@ function unknownOperators(model: Model): string | undefined {
     counts.set(name, (counts.get(name) ?? 0) + 1);
   }
   if (counts.size === 0) return undefined;
-  const list = [...counts].map(
-    ([name, count]) =>
-      `${name} (${functions.has(name) ? 'a function of the model itself, ' : ''}${count} ×)`,
-  );
+  const list = [...counts].map(([name, count]) => `${name} (${count} ×)`);
   return `not supported, and what follows has no known shape: ${list.join(', ')}`;
 }
 
@@ -115,12 +110,8 @@ export function compile(model: Model, options: CompileOptions): Compiled {
 
 /** Something more exact than the catalogue's advice, which would only end at the next message. */
 function nothingHint({ model, blocks }: CompileState): string | undefined {
-  if (unknownOperators(model) === undefined) return undefined;
-  const functions = localFunctions(model);
-  if (functions.size === 0 && blocks.length === 0) return undefined;
-  return functions.size > 0
-    ? 'inline the functions first (onnx.inliner.inline_local_functions), or export without them'
-    : 'export the model without the operators that are not supported, or add them under src/ops/';
+  if (unknownOperators(model) === undefined || blocks.length === 0) return undefined;
+  return 'export the model without the operators that are not supported, or add them under src/ops/';
 }
 
 function nothingReason(state: CompileState, pipeline: RevPipeline): string {

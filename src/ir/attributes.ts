@@ -2,6 +2,7 @@
 // an int 1), so that writing what was read gives the same bytes.
 
 import { invariant } from '../diagnostics/index.js';
+import type { Subgraph } from './body.js';
 import type { ConstantData } from './tensor.js';
 
 export type Attribute =
@@ -12,7 +13,11 @@ export type Attribute =
   | { readonly kind: 'floats'; readonly value: readonly number[] }
   | { readonly kind: 'strings'; readonly value: readonly string[] }
   | { readonly kind: 'tensor'; readonly value: ConstantData }
-  /** Subgraphs, sparse tensors, types: carried as the reader's record, not understood. */
+  | { readonly kind: 'graph'; readonly value: Subgraph }
+  | { readonly kind: 'graphs'; readonly value: readonly Subgraph[] }
+  /** In the body of a function: the value that the call gives to an attribute of the function. */
+  | { readonly kind: 'reference'; readonly value: { readonly name: string; readonly kind: string } }
+  /** Sparse tensors, lists of tensors, types: carried as the reader's record, not understood. */
   | { readonly kind: 'opaque'; readonly value: unknown };
 
 export type AttributeMap = Readonly<Record<string, Attribute>>;

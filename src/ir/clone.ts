@@ -17,6 +17,7 @@ export function cloneModel(original: Model): ModelCopy {
   model.producerName = original.producerName;
   for (const [domain, version] of original.opsets) model.opsets.set(domain, version);
   for (const [key, text] of original.metadata) model.metadata.set(key, text);
+  model.functions = original.functions;
   const { graph } = model;
   graph.name = original.graph.name;
   const values = new Map<Value, Value>();
@@ -37,6 +38,7 @@ export function cloneModel(original: Model): ModelCopy {
     const copy: Node = graph.addNode({
       op: node.op,
       domain: node.domain,
+      overload: node.overload,
       name: node.name,
       inputs: node.inputs.map((v) => v && value(v)),
       outputs: node.outputs.map((v) => v?.name),

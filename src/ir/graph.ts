@@ -5,6 +5,7 @@
 import { invariant } from '../diagnostics/index.js';
 import { Attributes } from './attributes.js';
 import type { AttributeMap } from './attributes.js';
+import type { LocalFunction } from './body.js';
 import type { ConstantData, Shape, TensorType } from './tensor.js';
 
 /** What part of a training step a node belongs to. */
@@ -77,6 +78,8 @@ export interface NodeInit {
   readonly op: string;
   /** '' = ai.onnx */
   readonly domain?: string;
+  /** Which of several functions of the model, where that is what it calls. */
+  readonly overload?: string;
   readonly name?: string;
   readonly inputs: readonly (Value | undefined)[];
   /** Names of the outputs; undefined = an optional output that is left out. */
@@ -92,6 +95,7 @@ export class Node {
   name: string;
   op: string;
   domain: string;
+  overload: string;
   attributes: Attributes;
   phase: Phase;
   /** Name of the node of the original model that this one stems from. */
@@ -110,6 +114,7 @@ export class Node {
     this.name = name;
     this.op = init.op;
     this.domain = init.domain ?? '';
+    this.overload = init.overload ?? '';
     this.attributes =
       init.attributes instanceof Attributes
         ? init.attributes
@@ -166,6 +171,14 @@ export class Node {
   addCapture(value: Value): void {
     this.captures.push(value);
     value.addUse(this, -this.captures.length);
+  }
+
+  /** Lets subgraphs of this node read another outer value in the place of the one at index. */
+  setCapture(index: number, value: Value): void {
+    this.captures[index]?.removeUse(this, -1 - index);
+    this.captures[index] = value;
+    value.addUse(this, -1 - index);
+    this.source = undefined;
   }
 
   /** @internal kept by Graph.removeNode */
@@ -297,8 +310,8 @@ export class Graph {
   replaceUses(from: Value, to: Value, where: (use: Use) => boolean = () => true): void {
     for (const use of from.uses) {
       if (!where(use)) continue;
-      invariant(use.index >= 0, `${from.name} is read by a subgraph of ${use.node.name}`);
-      use.node.setInput(use.index, to);
+      if (use.index >= 0) use.node.setInput(use.index, to);
+      else use.node.setCapture(-1 - use.index, to);
     }
   }
 
@@ -407,6 +420,8 @@ export class Model {
   readonly opsets = new Map<string, number>();
   readonly metadata = new Map<string, string>();
   producerName = '';
+  /** What nodes may call like operators. */
+  functions: readonly LocalFunction[] = [];
   /** The reader's record of the file. */
   source: unknown;
 

@@ -1,6 +1,7 @@
 // The intermediate representation: what every other layer works on.
 
 export * from './attributes.js';
+export * from './body.js';
 export * from './clone.js';
 export * from './graph.js';
 export * from './tensor.js';

@@ -4,74 +4,54 @@
 import { DiagnosticError } from '../diagnostics/index.js';
 import type { Attribute } from './attributes.js';
 import { Attributes } from './attributes.js';
+import { namesIn } from './body.js';
+import type { BodyNode, LocalFunction, Subgraph } from './body.js';
 import { Model } from './graph.js';
 import type { Graph, Phase, Value } from './graph.js';
 import { ELIDED, typeWord } from './print.js';
 import { ELEMENT_BYTES, InlineData, Tensor, elementCount } from './tensor.js';
 import type { ConstantData, DataType, Dim, TensorType } from './tensor.js';
+import { TokenReader, invalid } from './tokens.js';
 
 const DTYPES = new Map<string, DataType>(
   (Object.keys(ELEMENT_BYTES) as DataType[]).map((dtype) => [typeWord(dtype), dtype]),
 );
 const PHASES: ReadonlySet<string> = new Set<Phase>(['forward', 'recompute', 'backward', 'update']);
 
-interface Token {
-  readonly kind: 'name' | 'string' | 'number' | 'mark' | 'end';
-  readonly text: string;
-  readonly line: number;
-}
-
-const TOKEN =
-  /(?<space>\s+|#(?!!)[^\n]*)|(?<string>"(?:[^"\\\n]|\\.)*")|(?<number>-?(?:Infinity|\d[\d.]*(?:e[+-]?\d+)?)|NaN)(?![\w/])|(?<name>[A-Za-z_/][\w./]*)|(?<mark>=>|#!|[<>(){}[\],:=.?…])/y;
-
 /** @throws DiagnosticError model/invalid with the line */
 export function parse(text: string): Model {
   return new Parser(text).model();
 }
 
-class Parser {
-  private readonly tokens: Token[] = [];
-  private at = 0;
+interface Declared {
+  readonly name: string;
+  readonly type: TensorType | undefined;
+  /** Of a constant. */
+  readonly data: ConstantData | undefined;
+}
+
+class Parser extends TokenReader {
   private readonly model_ = new Model();
   private readonly values = new Map<string, Value>();
-  /** Types of results, declared before the nodes. */
-  private readonly types = new Map<string, TensorType>();
-
-  constructor(text: string) {
-    let line = 1;
-    for (TOKEN.lastIndex = 0; TOKEN.lastIndex < text.length;) {
-      const from = TOKEN.lastIndex;
-      const groups = TOKEN.exec(text)?.groups;
-      if (!groups) throw invalid(line, `unexpected "${text.slice(from, from + 10)}"`);
-      for (const kind of ['name', 'string', 'number', 'mark'] as const) {
-        const found = groups[kind];
-        if (found !== undefined) this.tokens.push({ kind, text: found, line });
-      }
-      line += text.slice(from, TOKEN.lastIndex).split('\n').length - 1;
-    }
-    this.tokens.push({ kind: 'end', text: 'the end', line });
-  }
 
   model(): Model {
     const { graph } = this.model_;
     this.header();
     graph.name = this.name();
-    this.expect('(');
-    this.until(')', () => {
-      const type = this.type();
-      const name = this.name();
+    for (const { name, type } of this.several('(', ')', () => this.typedName()))
       this.define(name, graph.addInput(name, type));
-    });
     this.expect('=>');
-    this.expect('(');
-    const outputs: string[] = [];
-    this.until(')', () => outputs.push(this.name()));
+    const outputs = this.several('(', ')', () => this.name());
+    /** Types of results, declared before the nodes. */
+    const types = new Map<string, TensorType>();
     this.expect('<');
-    while (!this.accept('>')) this.declaration(graph);
+    while (!this.accept('>')) this.declare(graph, types);
     this.expect('{');
-    while (!this.accept('}')) this.node(graph);
+    while (!this.accept('}')) this.node(graph, types);
     for (const name of outputs) graph.outputs.push(this.value(name));
-    if (this.peek().kind !== 'end') throw this.unexpected();
+    const functions: LocalFunction[] = [];
+    while (this.peek().kind !== 'end') functions.push(this.function());
+    this.model_.functions = functions;
     return this.model_;
   }
 
@@ -79,8 +59,7 @@ class Parser {
     const model = this.model_;
     this.expect('<');
     this.until('>', () => {
-      const key = this.name();
-      this.expect(':');
+      const key = this.key();
       if (key === 'ir_version') model.irVersion = this.number();
       else if (key === 'producer_name') model.producerName = this.string();
       else if (key === 'opset_import') this.pairs((k) => model.opsets.set(k, this.number()));
@@ -89,23 +68,36 @@ class Parser {
     });
   }
 
+  private key(): string {
+    const key = this.name();
+    this.expect(':');
+    return key;
+  }
+
   private pairs(set: (key: string) => void): void {
-    this.expect('[');
-    this.until(']', () => {
+    this.several('[', ']', () => {
       const key = this.string();
       this.expect(':');
       set(key);
     });
   }
 
-  private declaration(graph: Graph): void {
+  private typedName(): { name: string; type: TensorType | undefined } {
     const type = this.type();
-    const name = this.name();
-    if (!this.accept('=')) {
-      if (type) this.types.set(name, type);
+    return { name: this.name(), type };
+  }
+
+  private declaration(): Declared {
+    const { name, type } = this.typedName();
+    return { name, type, data: this.accept('=') ? this.data(type) : undefined };
+  }
+
+  private declare(graph: Graph, types: Map<string, TensorType>): void {
+    const { name, type, data } = this.declaration();
+    if (!data) {
+      if (type) types.set(name, type);
       return;
     }
-    const data = this.data(type);
     const known = this.values.get(name);
     if (known) graph.attachConstant(known, data);
     else {
@@ -115,47 +107,43 @@ class Parser {
     }
   }
 
-  private node(graph: Graph): void {
-    this.expect('[');
-    const name = this.name();
-    this.expect(']');
-    const outputs: (string | undefined)[] = [];
-    while (!this.accept('=')) {
-      outputs.push(this.name() || undefined);
-      this.accept(',');
-    }
-    const { domain, op } = this.operator();
-    const attributes: [string, Attribute][] = [];
-    if (this.accept('<')) this.until('>', () => attributes.push(this.attribute()));
-    const inputs = this.operands();
-    const captures = this.accept('captures') ? this.operands() : [];
+  private node(graph: Graph, types: ReadonlyMap<string, TensorType>): void {
+    const parts = this.bodyNode();
+    const captures = this.accept('captures') ? this.several('(', ')', () => this.name()) : [];
     const { phase, origin } = this.annotation();
     const node = graph.addNode({
-      op,
-      domain,
-      name,
-      inputs,
-      outputs,
-      attributes: new Attributes(attributes),
+      ...parts,
+      inputs: parts.inputs.map((name) => (name === '' ? undefined : this.value(name))),
+      outputs: parts.outputs.map((name) => name || undefined),
       phase,
       ...(origin === undefined ? {} : { origin }),
     });
-    for (const value of captures) if (value) node.addCapture(value);
+    // The order is that in which the graphs inside read them.
+    const { captures: read } = namesIn(parts.attributes.entries());
+    for (const name of new Set([...read, ...captures])) node.addCapture(this.value(name));
     node.outputs.forEach((value, index) => {
       if (!value) return;
-      this.define(outputs[index] ?? '', value);
-      value.type = this.types.get(value.name);
+      this.define(parts.outputs[index] ?? '', value);
+      value.type = types.get(value.name);
     });
   }
 
-  private operands(): (Value | undefined)[] {
-    const values: (Value | undefined)[] = [];
-    this.expect('(');
-    this.until(')', () => {
-      const name = this.name();
-      values.push(name === '' ? undefined : this.value(name));
-    });
-    return values;
+  /** A node by names, up to its operands. */
+  private bodyNode(): BodyNode {
+    this.expect('[');
+    const name = this.name();
+    this.expect(']');
+    const outputs: string[] = [];
+    while (!this.accept('=')) {
+      outputs.push(this.name());
+      this.accept(',');
+    }
+    const { domain, op } = this.operator();
+    const overload = this.accept(':') ? this.name() : '';
+    const attributes: [string, Attribute][] = [];
+    if (this.accept('<')) this.until('>', () => attributes.push(this.attribute()));
+    const inputs = this.several('(', ')', () => this.name());
+    return { name, op, domain, overload, inputs, outputs, attributes: new Attributes(attributes) };
   }
 
   private operator(): { domain: string; op: string } {
@@ -177,36 +165,79 @@ class Parser {
   }
 
   private attribute(): [string, Attribute] {
-    const name = this.name();
-    this.expect(':');
+    const name = this.key();
     const kind = this.name();
     this.expect('=');
+    if (this.accept('@')) return [name, { kind: 'reference', value: { name: this.name(), kind } }];
     return [name, this.attributeValue(kind)];
   }
 
   private attributeValue(kind: string): Attribute {
-    const several = <T>(read: () => T): T[] => {
-      const items: T[] = [];
-      this.expect('[');
-      this.until(']', () => items.push(read()));
-      return items;
-    };
+    const list = <T>(read: () => T): T[] => this.several('[', ']', read);
     switch (kind) {
       case 'int':
       case 'float':
         return { kind, value: this.number() };
       case 'ints':
       case 'floats':
-        return { kind, value: several(() => this.number()) };
+        return { kind, value: list(() => this.number()) };
       case 'string':
         return { kind, value: this.string() };
       case 'strings':
-        return { kind, value: several(() => this.string()) };
+        return { kind, value: list(() => this.string()) };
       case 'tensor':
         return { kind, value: this.data(this.type()) };
+      case 'graph':
+        return { kind, value: this.subgraph() };
+      case 'graphs':
+        return { kind, value: list(() => this.subgraph()) };
       default:
         throw invalid(this.peek().line, `attributes of kind ${kind} cannot be read from text`);
     }
+  }
+
+  private subgraph(): Subgraph {
+    const name = this.name();
+    const inputs = this.several('(', ')', () => this.typedName());
+    this.expect('=>');
+    const outputs = this.several('(', ')', () => this.name());
+    const constants: Subgraph['constants'][number][] = [];
+    const types = new Map<string, TensorType>();
+    this.expect('<');
+    while (!this.accept('>')) {
+      const { name, type, data } = this.declaration();
+      if (data) constants.push({ name, data });
+      else if (type) types.set(name, type);
+    }
+    return { name, inputs, outputs, constants, types, nodes: this.bodyNodes() };
+  }
+
+  private bodyNodes(): BodyNode[] {
+    const nodes: BodyNode[] = [];
+    this.expect('{');
+    while (!this.accept('}')) nodes.push(this.bodyNode());
+    return nodes;
+  }
+
+  private function(): LocalFunction {
+    let [domain, overload] = ['', ''];
+    const opsets = new Map<string, number>();
+    this.expect('<');
+    this.until('>', () => {
+      const key = this.key();
+      if (key === 'domain') domain = this.string();
+      else if (key === 'overload') overload = this.string();
+      else if (key === 'opset_import') this.pairs((k) => opsets.set(k, this.number()));
+      else throw this.unexpected();
+    });
+    const name = this.name();
+    const attributes = this.several('<', '>', () => this.name());
+    const defaults = this.several('<', '>', () => this.attribute());
+    const inputs = this.several('(', ')', () => this.name());
+    this.expect('=>');
+    const outputs = this.several('(', ')', () => this.name());
+    const about = { domain, name, overload, inputs, outputs, attributes, opsets };
+    return { ...about, defaults: new Attributes(defaults), nodes: this.bodyNodes() };
   }
 
   private type(): TensorType | undefined {
@@ -231,12 +262,7 @@ class Parser {
       const bytes = Uint8Array.from(Buffer.from(this.string(), 'base64'));
       if (bytes.length % 8 !== 0) throw invalid(line, 'the base64 text is cut off');
       elements = new Float64Array(bytes.buffer);
-    } else {
-      const numbers: number[] = [];
-      this.expect('{');
-      this.until('}', () => numbers.push(this.number()));
-      elements = Float64Array.from(numbers);
-    }
+    } else elements = Float64Array.from(this.several('{', '}', () => this.number()));
     if (elements.length !== elementCount(dims))
       throw invalid(line, `${elements.length} elements for shape [${dims.join()}]`);
     return new InlineData(new Tensor(type.dtype, dims, elements));
@@ -253,69 +279,6 @@ class Parser {
     if (!value) throw invalid(this.peek().line, `nothing before this line defines "${name}"`);
     return value;
   }
-
-  /** Items with commas between them, up to a closing mark. */
-  private until(close: string, item: () => void): void {
-    if (this.accept(close)) return;
-    do item();
-    while (this.accept(','));
-    this.expect(close);
-  }
-
-  private peek(): Token {
-    const token = this.tokens[this.at];
-    if (!token) throw new Error('internal error: read past the end of the text');
-    return token;
-  }
-
-  private take(): Token {
-    const token = this.peek();
-    if (token.kind === 'end') throw this.unexpected();
-    this.at++;
-    return token;
-  }
-
-  private accept(text: string): boolean {
-    const token = this.peek();
-    if (token.text !== text || token.kind === 'string') return false;
-    this.at++;
-    return true;
-  }
-
-  private expect(text: string): void {
-    if (!this.accept(text)) throw this.unexpected(`"${text}"`);
-  }
-
-  private unexpected(wanted?: string): DiagnosticError {
-    const { text, line } = this.peek();
-    return invalid(line, `unexpected ${text}${wanted === undefined ? '' : `, not ${wanted}`}`);
-  }
-
-  private name(): string {
-    const { kind } = this.peek();
-    if (kind === 'string') return this.string();
-    if (kind !== 'name') throw this.unexpected('a name');
-    return this.take().text;
-  }
-
-  private string(): string {
-    if (this.peek().kind !== 'string') throw this.unexpected('a quoted string');
-    const { text, line } = this.take();
-    try {
-      return JSON.parse(text) as string;
-    } catch {
-      throw invalid(line, `${text} is not a valid string`);
-    }
-  }
-
-  private number(): number {
-    if (this.peek().kind !== 'number') throw this.unexpected('a number');
-    return Number(this.take().text);
-  }
-}
-
-function invalid(line: number, why: string): DiagnosticError {
-  return new DiagnosticError('model/invalid', `line ${line}`, why, 'correct the text');
 }
 
 function elided(dtype: DataType, dims: readonly number[]): ConstantData {

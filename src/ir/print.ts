@@ -1,8 +1,10 @@
 // Model → text, close to ONNX's own textual syntax. Out: one node per line, in execution order. Invariant: unless
-// constants are elided, parse(print(model)) is a model of equal structure; what a reader recorded of a file and
-// opaque attributes (subgraphs) are not part of the text.
+// constants are elided, parse(print(model)) is a model of equal structure, subgraphs and functions included; what a
+// reader recorded of a file beyond that and opaque attributes are not part of the text.
 
-import type { Attribute } from './attributes.js';
+import type { Attribute, Attributes } from './attributes.js';
+import { mapAttributes, mapGraphs, renameIn, renamedCaptures } from './body.js';
+import type { BodyNode, LocalFunction, Subgraph } from './body.js';
 import type { Graph, Model, Node, Value } from './graph.js';
 import type { ConstantData, DataType, Tensor, TensorType } from './tensor.js';
 
@@ -38,8 +40,6 @@ function printType(type: TensorType | undefined): string {
 
 export function print(model: Model, options: PrintOptions = {}): string {
   const { graph } = model;
-  const pairs = (map: Iterable<[string, string | number]>): string =>
-    list([...map].map(([key, value]) => `${JSON.stringify(key)}: ${JSON.stringify(value)}`));
   const lines = [
     '<',
     `  ir_version: ${model.irVersion},`,
@@ -47,18 +47,25 @@ export function print(model: Model, options: PrintOptions = {}): string {
     `  producer_name: ${JSON.stringify(model.producerName)},`,
     `  metadata_props: [${pairs(model.metadata)}]`,
     '>',
-    `${quote(graph.name)} (${list(graph.inputs.map(declaration))}) => (${list(graph.outputs.map((v) => quote(v.name)))})`,
+    `${quote(graph.name)} (${list(graph.inputs.map(declaration))}) => (${names(graph.outputs.map(nameOf))})`,
     '<',
     ...declarations(graph, options),
     '>',
     '{',
     ...[...graph.nodes].map((node) => `  ${printNode(node, options)}`),
     '}',
+    ...model.functions.flatMap((f) => printFunction(f, options)),
   ];
   return `${lines.join('\n')}\n`;
 }
 
-const declaration = (value: Value): string => `${printType(value.type)} ${quote(value.name)}`;
+const pairs = (map: Iterable<[string, string | number]>): string =>
+  list([...map].map(([key, value]) => `${JSON.stringify(key)}: ${JSON.stringify(value)}`));
+const names = (items: readonly string[]): string => list(items.map(quote));
+const nameOf = (value: Value | undefined): string => value?.name ?? '';
+
+const declaration = ({ name, type }: { name: string; type: TensorType | undefined }): string =>
+  `${printType(type)} ${quote(name)}`;
 
 /** Constants with their data, then the known types of results. */
 function declarations(graph: Graph, options: PrintOptions): string[] {
@@ -72,20 +79,39 @@ function declarations(graph: Graph, options: PrintOptions): string[] {
   return lines;
 }
 
-function printNode(node: Node, options: PrintOptions = {}): string {
-  const outputs = list(node.outputs.map((v) => quote(v?.name ?? '')));
-  const attributes = [...node.attributes.entries()].map(
-    ([name, attribute]) =>
-      `${quote(name)}: ${attribute.kind} = ${printAttribute(attribute, options)}`,
+function printNode(node: Node, options: PrintOptions): string {
+  const rename = renamedCaptures(node);
+  const { name, op, domain, overload } = node;
+  const [inputs, outputs] = [node.inputs.map(nameOf), node.outputs.map(nameOf)];
+  const attributes = mapAttributes(node.attributes, (attribute) =>
+    mapGraphs(attribute, (graph) => renameIn(graph, rename)),
   );
+  const captures = [...new Set(node.captures.map(nameOf))];
   return [
-    `[${quote(node.name)}] ${outputs ? `${outputs} ` : ''}= ${printOperator(node)}`,
-    attributes.length > 0 ? ` <${list(attributes)}>` : '',
-    ` (${list(node.inputs.map((v) => quote(v?.name ?? '')))})`,
-    node.captures.length > 0 ? ` captures (${list(node.captures.map((v) => quote(v.name)))})` : '',
+    printBodyNode({ name, op, domain, overload, inputs, outputs, attributes }, options, '  '),
+    captures.length > 0 ? ` captures (${names(captures)})` : '',
     annotation(node),
   ].join('');
 }
+
+function printBodyNode(node: BodyNode, options: PrintOptions, indent: string): string {
+  const outputs = names(node.outputs);
+  const attributes = printAttributes(node.attributes, options, indent);
+  return [
+    `[${quote(node.name)}] ${outputs ? `${outputs} ` : ''}= ${printOperator(node)}`,
+    attributes === '' ? '' : ` <${attributes}>`,
+    ` (${names(node.inputs)})`,
+  ].join('');
+}
+
+const printAttributes = (attributes: Attributes, options: PrintOptions, indent: string): string =>
+  list(
+    [...attributes.entries()].map(([name, attribute]) => {
+      const { kind, value } = attribute;
+      const said = kind === 'reference' ? value.kind : kind;
+      return `${quote(name)}: ${said} = ${printAttribute(attribute, options, indent)}`;
+    }),
+  );
 
 /** Phase and origin, which ONNX does not know, follow in a comment that the parser reads. */
 function annotation(node: Node): string {
@@ -94,13 +120,14 @@ function annotation(node: Node): string {
   return `  #! ${node.phase}${origin}`;
 }
 
-function printOperator({ domain, op }: Node): string {
+function printOperator({ domain, op, overload }: BodyNode): string {
+  const suffix = overload === '' ? '' : `:${quote(overload)}`;
   if (!BARE_OP.test(op) || !(domain === '' || BARE.test(domain)))
-    return `${JSON.stringify(domain)}.${JSON.stringify(op)}`;
-  return domain === '' ? op : `${domain}.${op}`;
+    return `${JSON.stringify(domain)}.${JSON.stringify(op)}${suffix}`;
+  return (domain === '' ? op : `${domain}.${op}`) + suffix;
 }
 
-function printAttribute(attribute: Attribute, options: PrintOptions): string {
+function printAttribute(attribute: Attribute, options: PrintOptions, indent: string): string {
   switch (attribute.kind) {
     case 'int':
     case 'float':
@@ -116,9 +143,51 @@ function printAttribute(attribute: Attribute, options: PrintOptions): string {
       const { dtype, dims } = attribute.value;
       return `${printType({ dtype, shape: dims })} ${printData(attribute.value, options)}`;
     }
+    case 'graph':
+      return printSubgraph(attribute.value, options, indent);
+    case 'graphs':
+      return `[${list(attribute.value.map((graph) => printSubgraph(graph, options, indent)))}]`;
+    case 'reference':
+      return `@${quote(attribute.value.name)}`;
     case 'opaque':
       return ELIDED;
   }
+}
+
+/** A graph in the middle of a line that begins with `indent`. */
+function printSubgraph(graph: Subgraph, options: PrintOptions, indent: string): string {
+  const inner = `${indent}  `;
+  const declared = [
+    ...graph.constants.map(({ name, data }) => {
+      const type = { dtype: data.dtype, shape: data.dims };
+      return `${declaration({ name, type })} = ${printData(data, options)}`;
+    }),
+    ...[...graph.types].map(([name, type]) => declaration({ name, type })),
+  ];
+  return [
+    `${quote(graph.name)} (${list(graph.inputs.map(declaration))}) => (${names(graph.outputs)})`,
+    `${indent}<`,
+    ...declared.map((line) => inner + line),
+    `${indent}>`,
+    `${indent}{`,
+    ...graph.nodes.map((node) => inner + printBodyNode(node, options, inner)),
+    `${indent}}`,
+  ].join('\n');
+}
+
+function printFunction(f: LocalFunction, options: PrintOptions): string[] {
+  const about = [
+    `domain: ${JSON.stringify(f.domain)}`,
+    ...(f.overload === '' ? [] : [`overload: ${JSON.stringify(f.overload)}`]),
+    `opset_import: [${pairs(f.opsets)}]`,
+  ];
+  return [
+    `<${list(about)}>`,
+    `${quote(f.name)} <${names(f.attributes)}> <${printAttributes(f.defaults, options, '')}> (${names(f.inputs)}) => (${names(f.outputs)})`,
+    '{',
+    ...f.nodes.map((node) => `  ${printBodyNode(node, options, '  ')}`),
+    '}',
+  ];
 }
 
 /** JavaScript's shortest form that reads back as the same number. */

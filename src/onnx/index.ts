@@ -2,7 +2,7 @@
 
 export { checkWeights, dataFolders } from './check.js';
 export { atomicWrite, atomicWriteWith } from './files.js';
-export { decodeModel, localFunctions, readModel, readTensor } from './read.js';
+export { decodeModel, readModel, readTensor } from './read.js';
 export { TensorData } from './tensor-data.js';
 export { asFloat32, isOtherFloat } from './widen.js';
 export { encodeModel, modelDigest, writeModel, writeTensor } from './write.js';

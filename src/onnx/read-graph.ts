@@ -3,12 +3,14 @@
 // accepted.
 
 import { DiagnosticError } from '../diagnostics/index.js';
-import { Attributes, Value } from '../ir/index.js';
-import type { Attribute, Graph, Node, TensorType } from '../ir/index.js';
-import { readAttribute, recordOf } from './attribute.js';
+import { Value } from '../ir/index.js';
+import type { Graph, Node, TensorType } from '../ir/index.js';
+import { recordOf } from './attribute.js';
 import { decode } from './codec.js';
 import type { ExternalFiles } from './external.js';
-import { GRAPH, GraphRecord, NODE, NodeRecord, SPARSE_INITIALIZER, ValueRecord } from './record.js';
+import { readNode } from './read-body.js';
+import type { NodeParts } from './read-body.js';
+import { GRAPH, GraphRecord, NodeRecord, SPARSE_INITIALIZER, ValueRecord } from './record.js';
 import { nodeRecords } from './record.js';
 import type { Slot } from './record.js';
 import { SparseData } from './sparse.js';
@@ -18,15 +20,7 @@ import { expectWire, inside, payload, scan, text } from './wire.js';
 import type { Field } from './wire.js';
 
 /** A node as the file has it, before its operands are looked up. */
-interface Draft {
-  readonly field: Field;
-  readonly fields: readonly Field[];
-  readonly name: string;
-  readonly op: string;
-  readonly domain: string;
-  readonly inputs: string[];
-  readonly outputs: string[];
-  readonly attributes: Attributes;
+interface Draft extends NodeParts {
   readonly captures: Set<string>;
 }
 
@@ -59,19 +53,9 @@ class GraphReader {
     this.orderNodes(nodes);
     for (const [node, draft] of nodes) {
       const irName = node.name;
-      const {
-        field,
-        fields: parts,
-        name,
-        op,
-        domain,
-        inputs,
-        outputs,
-        captures,
-        attributes,
-      } = draft;
+      const { name, op, domain, overload, inputs, outputs, captures, attributes } = draft;
       const record = new NodeRecord(
-        field, parts, name, irName, op, domain, inputs, outputs, [...captures], attributes,
+        draft.field, draft.fields, name, irName, op, domain, overload, inputs, outputs, [...captures], attributes,
       ); // prettier-ignore
       nodeRecords.set(node, record);
       node.source = record;
@@ -155,44 +139,26 @@ class GraphReader {
   }
 
   private draft(field: Field): void {
-    expectWire(field, 2);
-    const fields = scan(inside(field));
-    const inputs: string[] = [];
-    const outputs: string[] = [];
-    const attributes: [string, Attribute][] = [];
+    const parts = readNode(field, this.files);
+    const { name, op, outputs, list, attributes } = parts;
     const captures = new Set<string>();
-    let [name, op, domain] = ['', '', ''];
-    for (const f of fields) {
-      if (f.number === NODE.input) inputs.push(text(f));
-      else if (f.number === NODE.output) outputs.push(text(f));
-      else if (f.number === NODE.name) name = text(f);
-      else if (f.number === NODE.op) op = text(f);
-      else if (f.number === NODE.domain) domain = text(f);
-      else if (f.number === NODE.attribute) {
-        expectWire(f, 2);
-        const { name: key, attribute } = readAttribute(f, this.files);
-        attributes.push([key, attribute]);
-        const names = recordOf(attribute)?.names;
-        for (const captured of names?.captures ?? []) captures.add(captured);
-        for (const inner of names?.inner ?? []) this.reserved.add(inner);
-      }
+    for (const [, attribute] of list) {
+      const names = recordOf(attribute)?.names;
+      for (const captured of names?.captures ?? []) captures.add(captured);
+      for (const inner of names?.inner ?? []) this.reserved.add(inner);
     }
-    if (domain === 'ai.onnx') domain = '';
     const where = `node ${name || `${op || '?'}:${outputs[0] ?? ''}`}`;
     if (op === '') throw this.invalid(where, 'it has no operator');
-    const map = new Attributes(attributes);
-    if (map.size !== attributes.length) throw this.invalid(where, 'an attribute is given twice');
+    if (attributes.size !== list.length) throw this.invalid(where, 'an attribute is given twice');
     if (name) this.reserved.add(name);
-    this.drafts.set(field, {
-      field, fields, name, op, domain, inputs, outputs, captures, attributes: map,
-    }); // prettier-ignore
+    this.drafts.set(field, { ...parts, captures });
   }
 
   /** Nodes and their results, without operands: the file may name operands before their producers. */
   private addNodes(): Map<Node, Draft> {
     const nodes = new Map<Node, Draft>();
     for (const draft of this.drafts.values()) {
-      const { op, domain, name, attributes } = draft;
+      const { op, domain, overload, name, attributes } = draft;
       const where = `node ${name || `${op}:${draft.outputs[0] ?? ''}`}`;
       const seen = new Set<string>();
       for (const output of draft.outputs) {
@@ -202,7 +168,15 @@ class GraphReader {
         seen.add(output);
       }
       const outputs = draft.outputs.map((o) => (o === '' ? undefined : o));
-      const node = this.graph.addNode({ op, domain, name, inputs: [], outputs, attributes });
+      const node = this.graph.addNode({
+        op,
+        domain,
+        overload,
+        name,
+        inputs: [],
+        outputs,
+        attributes,
+      });
       for (const value of node.outputs) if (value) this.define(value, where);
       nodes.set(node, draft);
     }

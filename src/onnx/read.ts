@@ -4,22 +4,15 @@
 import { dirname } from 'node:path';
 import { DiagnosticError } from '../diagnostics/index.js';
 import { Model } from '../ir/index.js';
+import type { LocalFunction } from '../ir/index.js';
 import { decode, toNumber } from './codec.js';
 import { ExternalFiles } from './external.js';
 import { FileSource } from './files.js';
+import { readFunction } from './read-body.js';
 import { readGraph } from './read-graph.js';
 import { MODEL, ModelRecord } from './record.js';
 import { TensorData } from './tensor-data.js';
-import {
-  MemorySource,
-  expectWire,
-  inside,
-  payload,
-  scan,
-  text,
-  varintOf,
-  wholeSpan,
-} from './wire.js';
+import { MemorySource, expectWire, payload, scan, text, varintOf, wholeSpan } from './wire.js';
 import type { ByteSource, Field } from './wire.js';
 
 /** Larger files are not read as a whole. */
@@ -47,24 +40,6 @@ export function decodeModel(bytes: Uint8Array, options: { path?: string } = {}):
 /** Reads a TensorProto file (.pb), as ONNX test data sets hold them. */
 export function readTensor(bytes: Uint8Array): TensorData {
   return new TensorData(wholeSpan(new MemorySource(bytes, 'tensor')), new ExternalFiles(undefined));
-}
-
-const FUNCTION = { name: 1, domain: 10 } as const;
-
-/** The functions that the file of a model defines, as domain.name; nodes may call them like operators. */
-export function localFunctions({ source }: Model): Set<string> {
-  const found = new Set<string>();
-  for (const field of source instanceof ModelRecord ? source.fields : []) {
-    if (field.number !== MODEL.function || field.wire !== 2) continue;
-    const parts = scan(inside(field));
-    const say = (number: number): string =>
-      parts
-        .filter((f) => f.number === number)
-        .map(text)
-        .at(-1) ?? '';
-    found.add(`${say(FUNCTION.domain)}.${say(FUNCTION.name)}`);
-  }
-  return found;
 }
 
 function openFile(path: string): FileSource {
@@ -118,6 +93,7 @@ function decodeFields(
   const model = new Model();
   const files = new ExternalFiles(path === undefined ? undefined : dirname(path));
   model.irVersion = 0;
+  const functions = new Map<LocalFunction, Field>();
   let graphField: Field | undefined;
   for (const field of fields) {
     if (field.number === MODEL.irVersion) model.irVersion = varintOf(field);
@@ -131,7 +107,7 @@ function decodeFields(
       expectWire(field, 2);
       const { key, value } = decode('StringStringEntryProto', payload(field), source.label);
       model.metadata.set(key ?? '', value ?? '');
-    }
+    } else if (field.number === MODEL.function) functions.set(readFunction(field, files), field);
   }
   if (!graphField) throw new Error('internal error: topLevel lets no model without a graph pass');
   if (model.opsets.size === 0) {
@@ -139,6 +115,7 @@ function decodeFields(
       throw new DiagnosticError('model/damaged', source.label, 'it imports no operator set');
     model.opsets.set('', 1);
   }
+  model.functions = [...functions.keys()];
   const graph = readGraph(model.graph, graphField, files);
   model.source = new ModelRecord(
     source,
@@ -150,6 +127,7 @@ function decodeFields(
     model.producerName,
     new Map(model.opsets),
     new Map(model.metadata),
+    functions,
   );
   return model;
 }

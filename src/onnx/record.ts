@@ -1,7 +1,7 @@
 // What the reader remembers of a file so that the writer can repeat it: byte ranges, and what each of them
 // said. Invariant: records are never changed after reading; the writer compares the IR with them.
 
-import type { Attributes, Node, TensorType, Value } from '../ir/index.js';
+import type { Attributes, LocalFunction, Node, TensorType, Value } from '../ir/index.js';
 import type { ExternalFiles } from './external.js';
 import type { TensorData } from './tensor-data.js';
 import type { ByteSource, Field } from './wire.js';
@@ -17,7 +17,26 @@ export const MODEL = {
   metadata: 14,
   function: 25,
 } as const;
-export const NODE = { input: 1, output: 2, name: 3, op: 4, attribute: 5, domain: 7 } as const;
+export const NODE = {
+  input: 1,
+  output: 2,
+  name: 3,
+  op: 4,
+  attribute: 5,
+  domain: 7,
+  overload: 8,
+} as const;
+export const FUNCTION = {
+  name: 1,
+  input: 4,
+  output: 5,
+  attribute: 6,
+  node: 7,
+  opset: 9,
+  domain: 10,
+  default: 11,
+  overload: 13,
+} as const;
 
 export class NodeRecord {
   constructor(
@@ -29,6 +48,7 @@ export class NodeRecord {
     readonly irName: string,
     readonly op: string,
     readonly domain: string,
+    readonly overload: string,
     readonly inputs: readonly string[],
     readonly outputs: readonly string[],
     readonly captures: readonly string[],
@@ -74,6 +94,7 @@ export class ModelRecord {
     readonly producerName: string,
     readonly opsets: ReadonlyMap<string, number>,
     readonly metadata: ReadonlyMap<string, string>,
+    readonly functions: ReadonlyMap<LocalFunction, Field>,
   ) {}
 }
 

@@ -2,6 +2,8 @@
 // outer names it reads, and the same bytes with names replaced or tensors rewritten. Invariant: what is not
 // replaced stays byte for byte, unknown fields included.
 
+import type { SubgraphNames } from '../ir/index.js';
+import { ATTRIBUTE } from './attribute.js';
 import { Output } from './output.js';
 import { damaged, inside, scan, text } from './wire.js';
 import type { Field, Span } from './wire.js';
@@ -19,14 +21,6 @@ const GRAPH = {
   sparse: 15,
 } as const;
 const NODE = { input: 1, output: 2, attribute: 5 } as const;
-const ATTRIBUTE = { tensor: 5, graph: 6, tensors: 10, graphs: 11 } as const;
-
-export interface SubgraphNames {
-  /** Outer values it reads, each once, in the order they appear. */
-  readonly captures: Set<string>;
-  /** Every name defined at any depth inside. */
-  readonly inner: Set<string>;
-}
 
 const nameIn = (field: Field, number: number): string => {
   const found = scan(inside(field)).findLast((f) => f.number === number);
@@ -49,7 +43,7 @@ function definedIn(fields: readonly Field[]): Set<string> {
   return names;
 }
 
-/** Collects what the graph in `span` reads from outside and defines inside. */
+/** Collects what the graph in `span` reads from outside and defines inside: in the order in which namesIn of src/ir does. */
 export function collectNames(
   span: Span,
   into: SubgraphNames,
@@ -65,19 +59,22 @@ export function collectNames(
     if (name !== '' && !visible.some((s) => s.has(name))) into.captures.add(name);
   };
   for (const field of fields) {
-    if (field.number === GRAPH.output) reads(nameIn(field, 1));
     if (field.number !== GRAPH.node) continue;
-    for (const f of scan(inside(field))) {
-      if (f.number === NODE.input) reads(text(f));
+    const parts = scan(inside(field));
+    for (const f of parts) if (f.number === NODE.input) reads(text(f));
+    for (const f of parts) {
       if (f.number !== NODE.attribute) continue;
       for (const a of scan(inside(f)))
         if (a.number === ATTRIBUTE.graph || a.number === ATTRIBUTE.graphs)
           collectNames(inside(a), into, visible);
     }
   }
+  for (const field of fields) if (field.number === GRAPH.output) reads(nameIn(field, 1));
 }
 
 export interface Rewriting {
+  /** The new name of the attribute itself, as bytes; undefined = the old one. */
+  readonly name?: Uint8Array;
   /** Outer name → its new name. */
   readonly rename: ReadonlyMap<string, string>;
   /** The new content of a TensorProto; undefined = leave it. */
@@ -101,7 +98,7 @@ function rewriteGraph(span: Span, how: Rewriting): Output {
   // A name that the graph defines itself hides the outer one.
   const own = definedIn(scan(span));
   const rename = new Map([...how.rename].filter(([from]) => !own.has(from)));
-  const inner: Rewriting = { ...how, rename };
+  const inner: Rewriting = { tensor: how.tensor, rename };
   const renamed = (field: Field): Output | undefined => {
     const to = rename.get(text(field));
     return to === undefined ? undefined : new Output().add(utf8.encode(to));
@@ -127,6 +124,8 @@ function rewriteGraph(span: Span, how: Rewriting): Output {
 export function rewriteAttribute(span: Span, how: Rewriting): Output {
   return replaceFields(span, (field) => {
     switch (field.number) {
+      case ATTRIBUTE.name:
+        return how.name && new Output().add(how.name);
       case ATTRIBUTE.graph:
       case ATTRIBUTE.graphs:
         return rewriteGraph(inside(field), how);

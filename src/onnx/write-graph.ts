@@ -2,8 +2,9 @@
 // Invariant: an entity that says what its record says is repeated byte for byte, in its old place unless the
 // order of its kind has changed; fields that the IR does not hold stay where they were.
 
+import { namesIn, renamedCaptures } from '../ir/index.js';
 import type { Graph, Node, Value } from '../ir/index.js';
-import { recordOf, writeAttribute } from './attribute.js';
+import { recordOf } from './attribute.js';
 import { decode, encode } from './codec.js';
 import { Output } from './output.js';
 import { GRAPH, GraphRecord, NODE, NodeRecord, SPARSE_INITIALIZER, ValueRecord } from './record.js';
@@ -16,6 +17,7 @@ import type { TensorTarget } from './tensor-write.js';
 import { sameType, writeType } from './types.js';
 import { payload } from './wire.js';
 import type { Field } from './wire.js';
+import { writeBodyNode } from './write-body.js';
 
 export interface Written {
   /** The content of the message. */
@@ -196,7 +198,6 @@ class Placed<T> {
   }
 }
 
-const utf8 = new TextEncoder();
 const nameOf = (value: Value | undefined): string => value?.name ?? '';
 
 /** Appends a node; tells whether it differs from its record. */
@@ -211,14 +212,19 @@ function writeNode(node: Node, target: TensorTarget, out: Output): boolean {
     out.add(record.field);
     return false;
   }
-  const content = new Output();
-  for (const value of node.inputs) content.field(NODE.input, utf8.encode(nameOf(value)));
-  for (const value of node.outputs) content.field(NODE.output, utf8.encode(nameOf(value)));
-  const { name, op: opType, domain } = node;
-  content.add(encode('NodeProto', { name, opType, ...(domain ? { domain } : {}) }));
-  const rename = renamedCaptures(node);
-  for (const [key, attribute] of node.attributes.entries())
-    content.field(NODE.attribute, writeAttribute(key, attribute, rename, target));
+  const content = writeBodyNode(
+    {
+      name: node.name,
+      op: node.op,
+      domain: node.domain,
+      overload: node.overload,
+      inputs: node.inputs.map(nameOf),
+      outputs: node.outputs.map(nameOf),
+      attributes: node.attributes,
+    },
+    target,
+    renamedCaptures(node, capturedNames(node)),
+  );
   const known: ReadonlySet<number> = new Set(Object.values(NODE));
   for (const field of record?.fields ?? []) if (!known.has(field.number)) content.add(field);
   out.field(GRAPH.node, content);
@@ -230,6 +236,7 @@ function isUntouched(node: Node, record: NodeRecord): boolean {
     node.name === record.irName &&
     node.op === record.op &&
     node.domain === record.domain &&
+    node.overload === record.overload &&
     sameItems(node.inputs.map(nameOf), record.inputs) &&
     sameItems(node.outputs.map(nameOf), record.outputs) &&
     sameItems(node.captures.map(nameOf), record.captures) &&
@@ -243,17 +250,12 @@ function sameAttributes(node: Node, record: NodeRecord): boolean {
   return [...node.attributes.entries()].every(([k, a]) => record.attributes.get(k) === a);
 }
 
-/** Outer names in the bytes of the node's subgraphs → what these values are called now. */
-function renamedCaptures(node: Node): Map<string, string> {
+/** Outer names as the subgraphs of a node spell them. */
+function capturedNames(node: Node): Set<string> {
   const names = new Set<string>();
-  for (const [, attribute] of node.attributes.entries())
-    for (const name of recordOf(attribute)?.names?.captures ?? []) names.add(name);
-  const rename = new Map<string, string>();
-  [...names].forEach((name, i) => {
-    const now = node.captures[i]?.name;
-    if (now !== undefined && now !== name) rename.set(name, now);
-  });
-  return rename;
+  for (const entry of node.attributes.entries())
+    for (const name of (recordOf(entry[1])?.names ?? namesIn([entry])).captures) names.add(name);
+  return names;
 }
 
 function writeConstant(

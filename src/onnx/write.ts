@@ -16,6 +16,7 @@ import { TensorData } from './tensor-data.js';
 import { DataFile, encodeTensor, makeTarget } from './tensor-write.js';
 import type { TensorTarget } from './tensor-write.js';
 import { Float32Data } from './widen.js';
+import { writeFunction } from './write-body.js';
 import { writeGraph } from './write-graph.js';
 
 /** Protobuf messages end here. */
@@ -190,6 +191,15 @@ function writeMessage(model: Model, target: TensorTarget, valueInfo: boolean): O
       for (const [key, value] of model.metadata)
         out.field(MODEL.metadata, encode('StringStringEntryProto', { key, value }));
     });
+  const functions = record?.functions;
+  if (!sameList(model.functions, [...(functions?.keys() ?? [])]))
+    header.set(MODEL.function, (out) => {
+      for (const f of model.functions) {
+        const field = functions?.get(f);
+        if (field) out.add(field);
+        else out.field(MODEL.function, writeFunction(f, target));
+      }
+    });
   const out = new Output();
   const done = new Set<number>();
   for (const field of record?.fields ?? []) {
@@ -207,6 +217,9 @@ function writeMessage(model: Model, target: TensorTarget, valueInfo: boolean): O
 
 const sameMap = <V>(a: ReadonlyMap<string, V>, b: ReadonlyMap<string, V>): boolean =>
   a.size === b.size && [...a].every(([key, value]) => b.get(key) === value);
+
+const sameList = <T>(a: readonly T[], b: readonly T[]): boolean =>
+  a.length === b.length && a.every((item, i) => item === b[i]);
 
 /** A TensorProto file (.pb). */
 export function writeTensor(data: ConstantData, name = ''): Uint8Array {

@@ -164,8 +164,17 @@ type Plain = number | string | readonly (number | string)[];
 
 /** The value of an attribute as plain data; undefined for tensors and graphs, which patterns do not compare. */
 function plain(attribute: Attribute | undefined): Plain | undefined {
-  if (!attribute || attribute.kind === 'tensor' || attribute.kind === 'opaque') return undefined;
-  return attribute.value;
+  switch (attribute?.kind) {
+    case 'int':
+    case 'float':
+    case 'string':
+    case 'ints':
+    case 'floats':
+    case 'strings':
+      return attribute.value;
+    default:
+      return undefined;
+  }
 }
 
 function attributeFits(attribute: Attribute | undefined, wanted: AttributePattern): boolean {

@@ -21,6 +21,8 @@ export const interiorBytes = (nodes: Iterable<Node>): number => {
 /** Limits of a part's interior are tried from the whole downwards in these steps, to this share of it. */
 const STEP = 0.9;
 const LEAST_SHARE = 1 / 32;
+/** A cut must promise this much: not all of an interior is there at once, and what is stored lies under every peak. */
+const WORTHWHILE = 0.7;
 
 interface Cutting {
   readonly parts: readonly Node[][];
@@ -42,7 +44,7 @@ export function cutStretch(nodes: readonly Node[], floor: number): readonly Node
     if (found.peak < best.peak) best = found;
     if (limit <= floor) break;
   }
-  return best.parts;
+  return best.peak <= WORTHWHILE * total ? best.parts : [[...nodes]];
 }
 
 /** Bytes that lie across the gap behind each node: made before it, read behind it. */

@@ -1,9 +1,14 @@
-// Models with functions of their own: kept in the file, and said by name where they stop the compiler.
+// Models with functions of their own: kept in a file that is changed, gone from what the compiler writes.
 
 import { expect, test } from 'vitest';
-import { compile } from '../../src/compiler/index.js';
-import { decodeModel, encodeModel, localFunctions } from '../../src/onnx/index.js';
-import { encodeSample, graphOf } from '../onnx/helpers.js';
+import { createState, importPipeline, runPipeline } from '../../passes/index.js';
+import { decodeModel, encodeModel } from '../../src/onnx/index.js';
+import { decodeSample, encodeSample, graphOf } from '../onnx/helpers.js';
+
+const must = <T>(value: T | undefined): T => {
+  if (value === undefined) throw new Error('it is not there');
+  return value;
+};
 
 /** Two residual blocks whose branches call a function. */
 const bytes = encodeSample({
@@ -15,7 +20,10 @@ const bytes = encodeSample({
       domain: 'own',
       input: ['x'],
       output: ['y'],
-      node: [{ opType: 'Add', input: ['x', 'x'], output: ['y'] }],
+      node: [
+        { opType: 'Relu', input: ['x'], output: ['h'] },
+        { opType: 'Add', input: ['h', 'h'], output: ['y'] },
+      ],
       opsetImport: [{ version: 17 }],
     },
   ],
@@ -37,12 +45,14 @@ const bytes = encodeSample({
   },
 });
 
-test('are named in the message, with what to do', () => {
-  const model = decodeModel(bytes);
-  expect(localFunctions(model)).toEqual(new Set(['own.Twice']));
-  expect(() => compile(model, { name: 'm', source: 'm.onnx' })).toThrow(
-    /^couple\/nothing[^]*own\.Twice \(a function of the model itself, 2 ×\)[^]*inline the functions first/,
-  );
+test('are written out: the model that is converted holds none', () => {
+  const state = createState(decodeModel(bytes));
+  runPipeline(importPipeline, state);
+  expect([...state.model.graph.nodes].map((n) => n.op)).toEqual(
+    ['Relu', 'Add', 'Add', 'Relu', 'Add', 'Add'],
+  ); // prettier-ignore
+  expect(decodeSample(encodeModel(state.model).bytes).functions).toEqual([]);
+  expect(state.notes.join()).toContain("2 calls of the model's own functions");
 });
 
 test('stay in a model that is changed', () => {
@@ -50,5 +60,22 @@ test('stay in a model that is changed', () => {
   for (const node of model.graph.nodes) node.name = `${node.name}.new`;
   const written = encodeModel(model).bytes;
   expect(graphOf(written).node?.[0]?.name).toBe('f.new');
-  expect(localFunctions(decodeModel(written))).toEqual(new Set(['own.Twice']));
+  expect(decodeSample(written).functions).toEqual(decodeSample(bytes).functions);
+});
+
+test('that are taken away one by one leave the others as they were', () => {
+  const model = decodeModel(bytes);
+  model.functions = [...model.functions, { ...must(model.functions[0]), name: 'Other' }];
+  const two = decodeSample(encodeModel(model).bytes).functions;
+  expect(two.map((f) => f.name)).toEqual(['Twice', 'Other']);
+  const said = (f: (typeof two)[number] | undefined): unknown => [
+    f?.input,
+    f?.output,
+    f?.domain,
+    f?.node?.map((n) => [n.opType, n.input, n.output]),
+    f?.opsetImport?.map((o) => Number(o.version)),
+  ];
+  expect(said(two[1])).toEqual(said(two[0]));
+  model.functions = [];
+  expect(decodeSample(encodeModel(model).bytes).functions).toEqual([]);
 });

@@ -2,20 +2,46 @@
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { InlineData, Model, Tensor, float, int, ints, string, tensor } from '../../src/ir/index.js';
-import type { Phase, Value } from '../../src/ir/index.js';
+import {
+  Attributes,
+  InlineData,
+  Model,
+  Tensor,
+  float,
+  int,
+  ints,
+  string,
+  tensor,
+} from '../../src/ir/index.js';
+import type { BodyNode, ConstantData, Phase, Subgraph, Value } from '../../src/ir/index.js';
 import { parse } from '../../src/ir/parse.js';
 import { print } from '../../src/ir/print.js';
 import { assertValid } from '../../src/ir/verify.js';
+import { decodeModel, encodeModel } from '../../src/onnx/index.js';
+import { encodeSample } from '../onnx/helpers.js';
+
+const data = (v: ConstantData): unknown => [v.dtype, v.dims, v.load().toArray()];
+
+const attributesOf = (attributes: Attributes): unknown =>
+  [...attributes.entries()].map(([key, a]) => {
+    if (a.kind === 'tensor') return [key, a.kind, data(a.value)];
+    if (a.kind === 'graph') return [key, a.kind, subgraph(a.value)];
+    return a.kind === 'graphs' ? [key, a.kind, a.value.map(subgraph)] : [key, a.kind, a.value];
+  });
+
+const bodies = (nodes: readonly BodyNode[]): unknown =>
+  nodes.map((n) => ({ ...n, attributes: attributesOf(n.attributes) }));
+
+const subgraph = (g: Subgraph): unknown => ({
+  ...g,
+  constants: g.constants.map((c) => [c.name, data(c.data)]),
+  types: [...g.types],
+  nodes: bodies(g.nodes),
+});
 
 /** Everything the text stands for, as plain data. */
 function structure(model: Model): unknown {
   const name = (v: Value | undefined): string => v?.name ?? '';
-  const data = (v: { dtype: string; dims: readonly number[]; load(): Tensor }): unknown => [
-    v.dtype,
-    v.dims,
-    v.load().toArray(),
-  ];
   return {
     about: [model.irVersion, model.producerName, [...model.opsets], [...model.metadata]],
     name: model.graph.name,
@@ -24,13 +50,17 @@ function structure(model: Model): unknown {
     values: [...model.graph.values()].map((v) => [v.name, v.type, v.constant && data(v.constant)]),
     constants: [...model.graph.constants].map(name),
     nodes: [...model.graph.nodes].map((n) => ({
-      about: [n.name, n.op, n.domain, n.phase, n.origin],
+      about: [n.name, n.op, n.domain, n.overload, n.phase, n.origin],
       inputs: n.inputs.map(name),
       outputs: n.outputs.map(name),
       captures: n.captures.map(name),
-      attributes: [...n.attributes.entries()].map(([key, a]) =>
-        a.kind === 'tensor' ? [key, a.kind, data(a.value)] : [key, a],
-      ),
+      attributes: attributesOf(n.attributes),
+    })),
+    functions: model.functions.map((f) => ({
+      ...f,
+      opsets: [...f.opsets],
+      defaults: attributesOf(f.defaults),
+      nodes: bodies(f.nodes),
     })),
   };
 }
@@ -145,6 +175,148 @@ graph (float[N,2] x) => (y)
   [elu] y = Elu <alpha: float = 2> (h)  #! recompute from "act"
 }
 `);
+});
+
+/** A Loop with an If in it, a list of graphs, a function with all that a function can have. */
+function nested(): Model {
+  const weight = new InlineData(
+    Tensor.of(
+      'float32',
+      [20],
+      Array.from({ length: 20 }, (_, i) => i / 4),
+    ),
+  );
+  const node = (op: string, inputs: string[], outputs: string[], more = {}): BodyNode => ({
+    name: `${op} of ${outputs.join()}`,
+    op,
+    domain: '',
+    overload: '',
+    inputs,
+    outputs,
+    attributes: new Attributes({}),
+    ...more,
+  });
+  const branch = (name: string, from: string): Subgraph => ({
+    name,
+    inputs: [],
+    outputs: [`${name}_out`],
+    constants: [{ name: `${name} w`, data: weight }],
+    types: new Map([[`${name}_out`, { dtype: 'float32', shape: ['?1', 20] }]]),
+    nodes: [node('Mul', [from, `${name} w`], [`${name}_out`])],
+  });
+  const body: Subgraph = {
+    name: 'the body',
+    inputs: [
+      { name: 'i', type: { dtype: 'int64', shape: [] } },
+      { name: 'go', type: undefined },
+      { name: 'state', type: { dtype: 'float32', shape: undefined } },
+    ],
+    outputs: ['go', 'next', 'x'],
+    constants: [],
+    types: new Map(),
+    nodes: [
+      node('If', ['go'], ['next'], {
+        attributes: new Attributes({
+          then_branch: { kind: 'graph', value: branch('then', 'state') },
+          else_branch: { kind: 'graph', value: branch('else', 'x') },
+        }),
+      }),
+    ],
+  };
+  const model = new Model();
+  model.opsets.set('', 17).set('own', 1);
+  const { graph } = model;
+  const [x, c] = [graph.addInput('x'), graph.addInput('c')];
+  const loop = graph.addNode({
+    op: 'Loop',
+    name: 'loop',
+    inputs: [undefined, c, x],
+    outputs: ['last', 'all'],
+    attributes: { body: { kind: 'graph', value: body } },
+  });
+  loop.addCapture(x);
+  const call = graph.addNode({
+    op: 'Scale',
+    domain: 'own',
+    overload: 'a second',
+    name: 'call',
+    inputs: [loop.output(1)],
+    outputs: ['y'],
+    attributes: { several: { kind: 'graphs', value: [branch('p', 'c'), branch('q', 'last')] } },
+  });
+  call.addCapture(c);
+  call.addCapture(loop.output());
+  graph.outputs.push(call.output());
+  model.functions = [
+    {
+      domain: 'own',
+      name: 'Scale',
+      overload: 'a second',
+      inputs: ['a', 'b b'],
+      outputs: ['r'],
+      attributes: ['several', 'needed'],
+      defaults: new Attributes({ by: float(0.5), on: { kind: 'graph', value: branch('d', 'a') } }),
+      opsets: new Map([['', 15]]),
+      nodes: [
+        node('Elu', ['a', '', 'b b'], ['', 'r'], {
+          attributes: new Attributes({
+            alpha: { kind: 'reference', value: { name: 'by', kind: 'float' } },
+          }),
+        }),
+      ],
+    },
+    {
+      domain: '',
+      name: 'Nothing',
+      overload: '',
+      inputs: [],
+      outputs: [],
+      attributes: [],
+      defaults: new Attributes({}),
+      opsets: new Map(),
+      nodes: [],
+    },
+  ];
+  assertValid(model);
+  return model;
+}
+
+describe('graphs inside nodes, and functions', () => {
+  test('survive as text', () => {
+    const text = print(nested());
+    expect(text).not.toContain('…');
+    expect(structure(parse(text))).toEqual(structure(nested()));
+    expect(print(parse(text))).toBe(text);
+  });
+
+  test('survive as ONNX, and from it as text', () => {
+    const read = decodeModel(encodeModel(nested()).bytes);
+    read.producerName = '';
+    expect(structure(read)).toEqual(structure(nested()));
+    expect(print(read)).toBe(print(nested()));
+    const sample = decodeModel(encodeSample());
+    expect(structure(parse(print(sample)))).toEqual(structure(sample));
+  });
+
+  test('name the values they read as these are called now', () => {
+    const model = nested();
+    const [x, c] = model.graph.inputs;
+    if (!x || !c) throw new Error('no inputs');
+    x.name = 'new x';
+    const other = model.graph.addInput('other');
+    model.graph.replaceUses(c, other);
+    assertValid(model);
+    const back = parse(print(model));
+    assertValid(back);
+    expect([...back.graph.nodes].map((n) => n.captures.map((v) => v.name))).toEqual([
+      ['new x'],
+      ['other', 'last'],
+    ]);
+    // What is written says the same.
+    const read = decodeModel(encodeModel(model).bytes);
+    read.producerName = '';
+    expect(print(read)).toBe(print(model));
+  });
 });
 
 test('large constants are elided on request, and then have no data', () => {

@@ -39,7 +39,7 @@ describe('reading', () => {
     expect(value(graph, 'h').type).toEqual({ dtype: 'float32', shape: ['N', 2] });
     expect(find(graph, 'act').attributes.float('alpha', 1)).toBe(0.25);
     expect(find(graph, 'choose').captures.map((v) => v.name)).toEqual(['y', 'h']);
-    expect(find(graph, 'choose').attributes.get('then_branch')?.kind).toBe('opaque');
+    expect(find(graph, 'choose').attributes.get('then_branch')?.kind).toBe('graph');
     expect(value(graph, 'y').isUsed).toBe(true);
   });
 

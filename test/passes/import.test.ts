@@ -207,6 +207,44 @@ describe('free-batch', () => {
     expect(freed(2, [4, 4])).toEqual([0, 4, 4]);
   });
 
+  /** x joined with a constant along the channels, exported for some batch size: the operators, once it is free. */
+  const joined = (batch: number, data: (i: number) => number, last: boolean): string[] => {
+    const { model, graph } = empty();
+    const x = imagesOf(graph, batch);
+    const elements = Array.from({ length: batch * 12 }, (_, i) => data(i));
+    const c = graph.addConstant(
+      'c',
+      new InlineData(Tensor.of('float32', [batch, 3, 2, 2], elements)),
+    );
+    graph.outputs.push(node(graph, 'Concat', last ? [x, c] : [c, x], { axis: int(-3) }));
+    inferTypes(graph);
+    const [out] = graph.outputs;
+    if (!out) throw new Error('no output');
+    const [small, large] = [batch, 5].map((n) => new Random(3).tensor([n, 4, 2, 2]));
+    if (!small || !large) throw new Error('no operand');
+    const expected = interpret(graph, new Map([[x, small]])).get(out);
+    run(model, freeBatch);
+    expect(out.shape).toEqual(['N', 7, 2, 2]);
+    expect(interpret(graph, new Map([[x, small]])).get(out)).toEqual(expected);
+    const all = interpret(graph, new Map([[x, large]])).get(out);
+    // The fifth sample gets what the first one got.
+    const from = last ? 16 : 0;
+    expect(all?.data.slice(4 * 28 + from, 4 * 28 + from + 12)).toEqual(
+      expected?.data.slice(from, from + 12),
+    );
+    return opsOf(graph);
+  };
+
+  test.each([true, false])('zero channels that are joined to samples (last: %s)', (last) => {
+    expect(joined(1, () => 0, last)).toEqual(['Pad']);
+    expect(joined(3, () => 0, last)).toEqual(['Pad']);
+  });
+
+  test.each([true, false])('a weight that is joined to samples (last: %s)', (last) => {
+    expect(joined(1, (i) => i + 1, last)).toEqual(['Shape', 'Slice', 'Concat', 'Expand', 'Concat']);
+    expect(joined(3, (i) => (i % 12) + 1, last)).toContain('Expand');
+  });
+
   test('the rest of the network follows', () => {
     const model = preResNet({ depth: 8, width: 2, image: 8, classes: 3 });
     const [input] = model.graph.inputs;

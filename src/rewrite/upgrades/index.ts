@@ -7,6 +7,8 @@ import { isFloat } from '../../ir/index.js';
 import type { DataType, Dim, Graph, Model, Node, Value } from '../../ir/index.js';
 import { WORKING_OPSET } from '../../ops/index.js';
 import type { Contents } from '../../ops/index.js';
+import { isControlFlow } from '../inline/index.js';
+import type { NodeOpsets } from '../inline/index.js';
 import { Conversion, tryInfer } from './conversion.js';
 import type { Change } from './conversion.js';
 import { meaningChanges } from './meanings.js';
@@ -14,14 +16,13 @@ import { INTRODUCED, newerChanges } from './newer.js';
 import { newerNormChanges } from './newer-norms.js';
 import { operandChanges } from './operands.js';
 
+export { tryInfer };
+
 const OLDEST = 7;
 const NEWEST = 24;
 
 /** The IR version that belongs to opset 17; before 4 every initializer had to be a graph input too. */
 const IR_VERSION = 8;
-
-/** Operators whose bodies are graphs of their own, in the model's opset. */
-const WITH_BODIES = new Set(['If', 'Loop', 'Scan', 'SequenceMap']);
 
 const changes = new Map<string, Change[]>();
 for (const change of [...operandChanges, ...meaningChanges, ...newerChanges, ...newerNormChanges])
@@ -41,13 +42,6 @@ const isStandard = (node: Node): boolean => node.domain === '' || node.domain ==
 
 function convert(conversion: Conversion): void {
   const { node, opset } = conversion;
-  if (WITH_BODIES.has(node.op))
-    throw new DiagnosticError(
-      'op/unsupported',
-      `node ${node.name} (${node.op})`,
-      'control flow has no fixed schedule of what to keep and what to recompute',
-      'export the model by tracing (torch.onnx.export without torch.jit.script), for one fixed path',
-    );
   // An operator may become another one that changed as well (Upsample → Resize): look again.
   const done = new Set<Change>();
   for (let next; ;) {
@@ -61,24 +55,33 @@ function convert(conversion: Conversion): void {
     conversion.fail(`the operator came with opset ${introduced}, the compiler works at 17`);
 }
 
+function expectKnown(opset: number, where: string, missing: boolean): void {
+  if (opset >= OLDEST && opset <= NEWEST) return;
+  const why = missing
+    ? 'it imports no version of ai.onnx, so what its operators mean is not said'
+    : `it is written in opset ${opset}; ${OLDEST} to ${NEWEST} can be converted`;
+  throw new DiagnosticError('model/opset', where, why);
+}
+
 /**
  * Converts a model to the working opset.
+ * @param opsets nodes in another opset than the model's; in the end those whose inner graphs are still in theirs
  * @throws DiagnosticError model/opset when a node cannot be converted
  */
-export function convertOpset(model: Model): void {
+export function convertOpset(model: Model, opsets: NodeOpsets = new Map()): void {
   const { graph, opset } = model;
-  if (opset === WORKING_OPSET) return;
-  if (opset < OLDEST || opset > NEWEST)
-    throw new DiagnosticError(
-      'model/opset',
-      'the model',
-      `it is written in opset ${opset}; ${OLDEST} to ${NEWEST} can be converted`,
-    );
+  if (opset === WORKING_OPSET && opsets.size === 0) return;
+  expectKnown(opset, 'the model', !model.opsets.has('') && !model.opsets.has('ai.onnx'));
   graph.sort();
   const contents: Contents = new WeakMap<Value, readonly Dim[]>();
   const floatType = floatTypeOf(graph);
   for (const node of [...graph.nodes]) {
-    if (isStandard(node)) convert(new Conversion(graph, node, opset, contents, floatType));
+    const written = opsets.get(node) ?? opset;
+    opsets.delete(node);
+    expectKnown(written, `node ${node.name} (${node.op}), from a function of the model`, false);
+    if (isControlFlow(node)) opsets.set(node, written);
+    else if (isStandard(node) && written !== WORKING_OPSET)
+      convert(new Conversion(graph, node, written, contents, floatType));
     tryInfer(node, contents);
   }
   graph.sort();
