@@ -9,9 +9,7 @@ import { makePattern, matchAt } from '../src/rewrite/index.js';
 import type { Match } from '../src/rewrite/index.js';
 import { definePass } from './state.js';
 
-const NAME = 'find-group-norm';
-
-const pattern = makePattern(NAME, (op, { x, rows, planes, scale, bias }) => {
+const pattern = makePattern('find-group-norm', (op, { x, rows, planes, scale, bias }) => {
   const grouped = op.Reshape(x, rows).as('rows');
   const normal = op.InstanceNormalization(grouped, 1, 0).as('normal');
   return op.Add(op.Mul(op.Reshape(normal, planes).as('planes'), scale), bias);
@@ -47,7 +45,7 @@ function groupNormOf({ nodes, values }: Match): GroupNorm | undefined {
 }
 
 export const findGroupNorm = definePass({
-  name: NAME,
+  name: 'find-group-norm',
   summary: 'make one operator of group normalization that an export spelled out',
   run: ({ model: { graph } }) => {
     for (const node of [...graph.nodes]) {

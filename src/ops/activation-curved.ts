@@ -109,11 +109,7 @@ const selu = curve({
     const [alpha, gamma] = [alphaOf(attributes, SELU_ALPHA), attributes.float('gamma', SELU_GAMMA)];
     const [x, y] = [ctx.input(0), ctx.output()];
     const positive = b.op('Greater', [x, scalarLike(b, x, 0)]);
-    const slope = b.op('Where', [
-      positive,
-      scalarLike(b, y, gamma),
-      plus(b, y, Math.fround(gamma) * Math.fround(alpha)),
-    ]);
+    const slope = b.op('Where', [positive, scalarLike(b, y, gamma), plus(b, y, gamma * alpha)]);
     return times(b, dY, slope);
   },
   cost: 11,

@@ -127,7 +127,7 @@ const lrn = defineOp({
     const type = ctx.type(0);
     const size = ctx.attributes.int('size') ?? ctx.fail('it has no attribute size');
     if (size < 1 || size % 2 === 0) ctx.fail(`size is ${size}; ONNX Runtime has odd windows only`);
-    if (type.shape && type.shape.length < 3) ctx.fail(`X has rank ${type.shape.length}`);
+    if (type.shape && type.shape.length !== 4) ctx.fail(`X has rank ${type.shape.length}, not 4`);
     return [type];
   },
   evaluate: (ctx) => {
@@ -166,7 +166,7 @@ const lrn = defineOp({
   samples: (random) =>
     [
       { label: 'three channels', dims: [2, 5, 2, 3], size: 3 },
-      { label: 'rank 3', dims: [2, 7, 3], size: 5 },
+      { label: 'five channels', dims: [2, 7, 3, 1], size: 5 },
       { label: 'a window wider than the channels', dims: [1, 3, 2, 2], size: 7 },
     ].map(({ label, dims, size }) => ({
       label,

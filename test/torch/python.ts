@@ -58,6 +58,18 @@ export function saveModel(model: Model, folder: string): string {
   return path;
 }
 
+/** What a script beside this file answers: JSON in, JSON out. */
+export function askPython(script: string, request: unknown): unknown {
+  const path = fileURLToPath(new URL(script, import.meta.url));
+  const { status, stdout, stderr } = spawnSync(python(), [path], {
+    input: JSON.stringify(request),
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  });
+  if (status !== 0) throw new Error(`${script}: ${stderr}`);
+  return JSON.parse(stdout);
+}
+
 function ask(
   script: string,
   folder: string,
@@ -81,13 +93,7 @@ function ask(
     momentum: 1 - Math.fround(0.9),
     ...more,
   };
-  const path = fileURLToPath(new URL(script, import.meta.url));
-  const { status, stdout, stderr } = spawnSync(python(), [path], {
-    input: JSON.stringify(request),
-    encoding: 'utf8',
-    maxBuffer: 1 << 28,
-  });
-  if (status !== 0) throw new Error(`${script}: ${stderr}`);
+  const answer = askPython(script, request) as Record<string, unknown>;
   const bytes = more.dtype === 'float32' ? 4 : 8;
   const read = ({ file }: Stored): Float64Array => {
     const data = new Uint8Array(readFileSync(join(out, file)));
@@ -95,7 +101,7 @@ function ask(
       ? Float64Array.from(new Float32Array(data.buffer))
       : new Float64Array(data.buffer);
   };
-  return { answer: JSON.parse(stdout) as Record<string, unknown>, read };
+  return { answer, read };
 }
 
 const all = (entries: unknown, read: (stored: Stored) => Float64Array): Tensors =>

@@ -1,0 +1,138 @@
+// Value and gradient of every operator against PyTorch, both in float64, over random shapes, broadcasts, strides, pads,
+// groups and axes. The cases of all operators go to one Python process.
+
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { Tensor } from '../../src/ir/index.js';
+import { allOps, evaluateNode } from '../../src/ops/index.js';
+import type { OpDefinition, OpSample } from '../../src/ops/index.js';
+import { gradientGraph } from '../ops/gradient-graph.js';
+import { singleNode } from '../ops/support.js';
+import { attributesOf } from './operator-cases.js';
+import type { Line, TorchCase } from './operator-cases.js';
+import { NOT_IN_TORCH, computingLines, layoutLines } from './operator-table.js';
+import { askPython } from './python.js';
+
+/** Rounding of float64 sums of some hundred terms, with a margin; a wrong formula costs order 1. */
+const LIMIT = 1e-11;
+const RUNS = 30;
+const SEED = 20;
+
+const LINES: readonly Line[] = [...computingLines, ...layoutLines];
+
+const nameOf = ({ domain, type }: OpDefinition): string => (domain ? `${domain}.${type}` : type);
+const differentiableOps = allOps().filter((op) => 'gradient' in op);
+
+interface Compared {
+  readonly label: string;
+  /** What Python is asked. */
+  readonly request: object;
+  readonly values: readonly Tensor[];
+  readonly gradients: readonly Tensor[];
+}
+
+const plain = ({ dtype, dims, data }: Tensor): object => ({ dtype, dims, data: Array.from(data) });
+
+/** Our side of one case. */
+function compared(op: OpDefinition, line: Line, it: TorchCase, index: number): Compared {
+  const floats = it.inputs.flatMap((t, i) => (t?.dtype === 'float64' ? [i] : []));
+  const operands = it.differentiable ?? floats;
+  const sample: OpSample = {
+    label: '',
+    ...it,
+    attributes: attributesOf(it),
+    outputs: it.outputs ?? 1,
+  };
+  const { node } = singleNode(op, sample);
+  const values = evaluateNode(node, it.inputs);
+  const built = gradientGraph(op, sample, (i) => operands.includes(i));
+  const found = built.run(operands.flatMap((i) => built.results[i] ?? []));
+  const gradients = operands.map((i) => {
+    const value = built.results[i];
+    const own = it.inputs[i];
+    const tensor = value ? found.get(value) : own && Tensor.zeros(own.dtype, own.dims);
+    if (!tensor) throw new Error(`${nameOf(op)}: no gradient by operand ${i}`);
+    return tensor;
+  });
+  const label = `${nameOf(op)} ${index}`;
+  return {
+    label,
+    request: {
+      label,
+      torch: line.torch,
+      inputs: it.inputs.map((t) => (t ? plain(t) : null)),
+      attributes: it.attributes ?? {},
+      differentiable: operands,
+      cotangents: [...built.grads.values()].map(plain),
+    },
+    values: values.slice(0, built.grads.size),
+    gradients,
+  };
+}
+
+interface Flat {
+  readonly dims: readonly number[];
+  readonly data: readonly number[];
+}
+
+interface Answer {
+  readonly results: readonly Flat[];
+  readonly gradients: readonly Flat[];
+}
+
+/** Largest difference, relative to the largest element or 1: operands are of order 1, and some gradients truly 0. */
+function distance(ours: Float64Array, theirs: readonly number[]): number {
+  const scale = theirs.reduce((most, v) => Math.max(most, Math.abs(v)), 1);
+  return ours.reduce((worst, v, i) => {
+    const error = Math.abs(v - (theirs[i] ?? NaN)) / scale;
+    return Number.isNaN(error) ? Infinity : Math.max(worst, error);
+  }, 0);
+}
+
+function expectEqual(ours: readonly Tensor[], theirs: readonly Flat[], what: string): void {
+  expect(theirs.length, what).toBe(ours.length);
+  ours.forEach((tensor, i) => {
+    const { dims, data } = theirs[i] ?? { dims: [], data: [] };
+    expect(tensor.dims, `${what} ${i}: shape`).toEqual(dims);
+    expect(distance(tensor.data, data), `${what} ${i}`).toBeLessThan(LIMIT);
+  });
+}
+
+/** Every line with the indices of its cases in what Python is asked. */
+const all: Compared[] = [];
+const byLine = LINES.map((it) => {
+  const op = differentiableOps.find(
+    (o) => o.type === it.op && (o.domain ?? '') === (it.domain ?? ''),
+  );
+  if (!op) throw new Error(`${it.op} is no operator with a gradient`);
+  const made = fc
+    .sample(it.cases, { seed: SEED, numRuns: RUNS })
+    .map((given, index) => compared(op, it, given, index));
+  const first = all.length;
+  all.push(...made);
+  return { name: nameOf(op), indices: made.map((_, i) => first + i) };
+});
+
+const answers = askPython('operators_reference.py', {
+  cases: all.map(({ request }) => request),
+}) as readonly Answer[];
+
+describe.each(byLine)('$name', ({ indices }) => {
+  test('value and gradient', () => {
+    for (const index of indices) {
+      const [ours, theirs] = [all[index], answers[index]];
+      if (!ours || !theirs) throw new Error('PyTorch gave no answer');
+      expectEqual(ours.values, theirs.results, `${ours.label}, result`);
+      expectEqual(ours.gradients, theirs.gradients, `${ours.label}, gradient`);
+    }
+  });
+});
+
+test('every operator with a gradient is compared, or has a reason why not', () => {
+  const compared = new Set(byLine.map(({ name }) => name));
+  const left = differentiableOps
+    .map(nameOf)
+    .filter((name) => !compared.has(name) && !NOT_IN_TORCH.has(name));
+  expect(left).toEqual([]);
+  for (const name of NOT_IN_TORCH.keys()) expect(compared).not.toContain(name);
+});

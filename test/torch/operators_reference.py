@@ -1,0 +1,79 @@
+"""Values and gradients of single operators by PyTorch in float64.
+
+In: a JSON object {cases: [...]} on stdin, each with an expression over x (operands) and a (attributes). Out: a JSON list,
+one entry a case: the results and the gradients by the operands asked for, of the sum of results times cotangents.
+"""
+
+import json
+import sys
+
+import torch
+import torch.nn.functional as F
+
+
+def padded(x, pads, value=0.0):
+    """Pads as ONNX orders them: every begin, then every end; of the last axes."""
+    half = len(pads) // 2
+    pairs = []
+    for axis in reversed(range(half)):
+        pairs += [pads[axis], pads[half + axis]]
+    return F.pad(x, pairs, value=value)
+
+
+def conv(x, w, b, a):
+    f = [None, F.conv1d, F.conv2d, F.conv3d][x.dim() - 2]
+    return f(padded(x, a["pads"]), w, b, a["strides"], 0, a["dilations"], a["group"])
+
+
+def conv_transpose(x, w, b, a):
+    rank = x.dim() - 2
+    f = [None, F.conv_transpose1d, F.conv_transpose2d][rank]
+    return f(x, w, b, a["strides"], a["pads"][:rank], a["output_padding"], a["group"], a["dilations"])
+
+
+def max_pool(x, a):
+    f = [None, F.max_pool1d, F.max_pool2d][x.dim() - 2]
+    wide = padded(x, a["pads"], float("-inf"))
+    return f(wide, a["kernel_shape"], a["strides"], 0, a["dilations"])
+
+
+def avg_pool(x, a):
+    f = [None, F.avg_pool1d, F.avg_pool2d][x.dim() - 2]
+    pads = a["pads"][: x.dim() - 2]
+    return f(x, a["kernel_shape"], a["strides"], pads, False, a["count_include_pad"] == 1)
+
+
+def sliced(x, starts, ends, axes, steps):
+    index = [slice(None)] * x.dim()
+    for start, end, axis, step in zip(*(v.tolist() for v in (starts, ends, axes, steps))):
+        index[axis] = slice(start, end, step)
+    return x[tuple(index)]
+
+
+def tensor(entry):
+    dtype = {"float64": torch.float64, "int64": torch.int64, "bool": torch.bool}[entry["dtype"]]
+    return torch.tensor(entry["data"], dtype=torch.float64).reshape(entry["dims"]).to(dtype)
+
+
+def run(case):
+    x = [None if entry is None else tensor(entry) for entry in case["inputs"]]
+    wanted = case["differentiable"]
+    for index in wanted:
+        x[index].requires_grad_(True)
+    results = eval(case["torch"], {**globals(), "x": x, "a": case["attributes"]})
+    results = list(results) if isinstance(results, (tuple, list)) else [results]
+    total = sum((r * tensor(g)).sum() for r, g in zip(results, case["cotangents"]))
+    grads = torch.autograd.grad(total, [x[i] for i in wanted], allow_unused=True)
+    grads = [torch.zeros_like(x[i]) if g is None else g for i, g in zip(wanted, grads)]
+    flat = lambda t: {"dims": list(t.shape), "data": t.detach().reshape(-1).tolist()}
+    return {"results": [flat(r) for r in results], "gradients": [flat(g) for g in grads]}
+
+
+def attempt(case):
+    try:
+        return run(case)
+    except Exception as error:
+        raise RuntimeError(f"{case['label']}: {case['torch']}: {error}") from error
+
+
+json.dump([attempt(case) for case in json.load(sys.stdin)["cases"]], sys.stdout)
