@@ -1,7 +1,7 @@
-// Pass relax-reshapes: targets of Reshape in the backward pass do not spell the batch size. In: a lowered step.
+// Pass relax-reshapes: targets of Reshape do not spell the batch size. In: a lowered step.
 // Out: the same shapes, written with 0 (keep) and -1 (the rest). Invariant: every shape stays what it was.
 //
-// Backward tensors carry a symbol for the batch size (autodiff/views.ts); a target in plain numbers would end it,
+// What units read from each other carries a symbol for the batch size (autodiff/views.ts); a target in plain numbers would end it,
 // and ONNX Runtime 1.30 fails on a Reshape with a computed target before one with a constant target (its fusion
 // of neighbouring Reshapes).
 
@@ -17,11 +17,11 @@ function relax(dims: readonly number[], from: readonly number[]): number[] {
 
 export const relaxReshapes = definePass({
   name: 'relax-reshapes',
-  summary: 'write Reshape targets of the backward pass without the batch size',
+  summary: 'write Reshape targets without the batch size',
   run: ({ model: { graph } }) => {
     const targets = new Map<string, Value>();
     for (const node of [...graph.nodes]) {
-      if (node.op !== 'Reshape' || node.domain !== '' || node.phase === 'forward') continue;
+      if (node.op !== 'Reshape' || node.domain !== '') continue;
       const [data, target] = [node.input(0), node.input(1)];
       const dims = target.constant?.load().toArray();
       if (!dims || dims.includes(-1) || dims.includes(0) || !isStatic(data.shape)) continue;

@@ -181,7 +181,7 @@ const floor = unary({ type: 'Floor', f: Math.floor, propagate: whole });
 const ceil = unary({ type: 'Ceil', f: Math.ceil, propagate: whole });
 
 /** To the nearest integer, halves to the even one. */
-export function roundHalfEven(x: number): number {
+function roundHalfEven(x: number): number {
   const low = Math.floor(x);
   if (x - low !== 0.5) return Math.round(x);
   return low % 2 === 0 ? low : low + 1;
