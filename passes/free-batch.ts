@@ -127,7 +127,6 @@ export const freeBatch = definePass({
       const { type } = input;
       if (!type?.shape || type.shape[0] !== batch) continue;
       input.type = { dtype: type.dtype, shape: [BATCH, ...type.shape.slice(1)] };
-      input.source = undefined;
     }
     for (const node of graph.nodes)
       for (const value of node.outputs) if (value) value.type = undefined;

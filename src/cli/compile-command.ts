@@ -11,8 +11,8 @@ import type { CompileOptions, Compiled } from '../compiler/index.js';
 import { DiagnosticError } from '../diagnostics/index.js';
 import type { Model } from '../ir/index.js';
 import type { Target } from '../lowering/index.js';
-import { checkWeights, readModel } from '../onnx/index.js';
-import { HEADS, MATCHES, PARTITIONS, STEMS } from '../reversible/index.js';
+import { checkWeights, missingWeights, readModel } from '../onnx/index.js';
+import { HEADS, MATCHES, PARTITIONS, STEMS, drawWeights } from '../reversible/index.js';
 import type { Head, Match, Partition, Stem } from '../reversible/index.js';
 import type { Policy } from '../schedule/index.js';
 import { verificationBytes, verifyModel } from '../verify/index.js';
@@ -53,6 +53,7 @@ interface Options extends PassOptions, ReportingOptions {
   readonly accumulate: number;
   readonly labelSmoothing: number;
   readonly seed: number;
+  readonly weights: 'file' | 'init';
   readonly verify: boolean;
   readonly force: boolean;
 }
@@ -150,6 +151,12 @@ export function addCompileCommand(program: Command): void {
       wholeNumber('--seed'),
       0,
     )
+    .option(
+      '--weights <name>',
+      'file: as the model has them; init: draw those whose data is missing',
+      oneOf('--weights', ['file', 'init']),
+      'file',
+    )
     .option('--no-verify', 'do not check gradients after compiling')
     .option('--force', 'replace files that an earlier run did not make', false)
     .action(async (path: string | undefined, options: Options) => {
@@ -170,6 +177,7 @@ async function compileCommand(path: string, options: Options): Promise<void> {
   checkOutput(dir, name, options.force, path);
   const passes = await preparePasses(options, dir, out);
   const model = readModel(path);
+  if (options.weights === 'init') initialise(model, options.seed, out);
   checkWeights(model);
   const compiled = compileWith(passes, model, {
     name,
@@ -210,6 +218,15 @@ async function compileCommand(path: string, options: Options): Promise<void> {
   if (out.json) printJson(summary(path, compiled, { rev, train, plan }, verified));
   else printResult(describe(compiled, { rev, train, plan }, verified, out));
   if (verified && !verified.passed) process.exitCode = 4;
+}
+
+/** Gives the weights without data initial values, and says so, in the model too. */
+function initialise(model: Model, seed: number, out: OutputOptions): void {
+  const missing = missingWeights(model);
+  if (missing.length === 0) return;
+  drawWeights(missing, seed);
+  model.metadata.set('revnetify.initial_weights', `${missing.length} drawn, seed ${seed}`);
+  remark(`note: ${counted(missing.length, 'weight')} without data drawn with seed ${seed}`, out);
 }
 
 /** Whether there is memory to check gradients with; a process that is killed for it would tell nothing. */

@@ -47,12 +47,12 @@ const CATALOGUE = {
   'model/external-data': {
     exit: EXIT.unsupportedModel,
     what: 'external weight data cannot be used',
-    hint: 'keep the data file beside the model, under the name recorded in it',
+    hint: 'keep the data file beside the model, under the name recorded in it; --weights init trains from drawn weights instead',
   },
   'model/missing-weights': {
     exit: EXIT.unsupportedModel,
     what: 'a weight has no data',
-    hint: 'export the model with its weights (torch.onnx.export with export_params=True)',
+    hint: 'export the model with its weights (export_params=True), or train from drawn ones with --weights init',
   },
   'model/opset': {
     exit: EXIT.unsupportedModel,

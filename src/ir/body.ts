@@ -53,9 +53,6 @@ const graphsOf = (attribute: Attribute): readonly Subgraph[] =>
       ? attribute.value
       : [];
 
-/** Whether the attribute holds graphs. */
-export const holdsGraphs = ({ kind }: Attribute): boolean => kind === 'graph' || kind === 'graphs';
-
 /** Names of the values that a graph itself defines. */
 function definedIn({ inputs, constants, nodes }: Subgraph): Set<string> {
   const names = new Set([...inputs, ...constants].map(({ name }) => name));

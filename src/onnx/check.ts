@@ -2,7 +2,7 @@
 // existence, the place and the size of the data are looked at.
 
 import { DiagnosticError } from '../diagnostics/index.js';
-import type { Model } from '../ir/index.js';
+import type { Model, Value } from '../ir/index.js';
 import { recordOf } from './attribute.js';
 import type { ExternalFiles } from './external.js';
 import { TensorData } from './tensor-data.js';
@@ -55,4 +55,19 @@ export function checkWeights(model: Model): void {
   const more = problems.length - LISTED;
   const list = problems.slice(0, LISTED).join('; ') + (more > 0 ? `; and ${more} more` : '');
   throw new DiagnosticError('model/external-data', where, list);
+}
+
+/** Initializers whose elements are not there: a data file that is missing, or no data at all. */
+export function missingWeights(model: Model): Value[] {
+  return [...model.graph.constants].filter(({ constant }) => {
+    if (!(constant instanceof TensorData)) return false;
+    try {
+      constant.check();
+      return false;
+    } catch (error) {
+      const code = error instanceof DiagnosticError ? error.code : undefined;
+      if (code === 'model/external-data' || code === 'model/missing-weights') return true;
+      throw error;
+    }
+  });
 }

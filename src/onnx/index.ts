@@ -1,6 +1,6 @@
 // ONNX files ⇄ the intermediate representation.
 
-export { checkWeights, dataFolders } from './check.js';
+export { checkWeights, dataFolders, missingWeights } from './check.js';
 export { atomicWrite, atomicWriteWith } from './files.js';
 export { decodeModel, readModel, readTensor } from './read.js';
 export { TensorData } from './tensor-data.js';

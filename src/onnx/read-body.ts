@@ -23,10 +23,7 @@ const KINDS = new Map<number, string>(
   Object.entries(ATTRIBUTE_TYPE).map(([word, number]) => [number, word]),
 );
 
-export function readAttribute(
-  field: Field,
-  files: ExternalFiles,
-): { name: string; attribute: Attribute } {
+function readAttribute(field: Field, files: ExternalFiles): { name: string; attribute: Attribute } {
   const span = inside(field);
   const fields = scan(span);
   const bulk = fields.some((f) => BULK.has(f.number));

@@ -25,7 +25,7 @@ const int64 = (value: number): ReturnType<typeof fromBigInt> => fromBigInt(toInt
  * An AttributeProto.
  * @param rename outer value as the attribute names it → its present name, where they differ
  */
-export function writeAttribute(
+function writeAttribute(
   name: string,
   attribute: Attribute,
   rename: ReadonlyMap<string, string>,

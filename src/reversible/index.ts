@@ -3,4 +3,5 @@
 export * from './couple.js';
 export * from './initial.js';
 export * from './match.js';
+export * from './missing.js';
 export * from './partition.js';

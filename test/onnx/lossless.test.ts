@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join as joinPath } from 'node:path';
 import onnxProto from 'onnx-proto';
 import { describe, expect, test } from 'vitest';
+import { createState, importPipeline, runPipeline } from '../../passes/index.js';
 import type { Node } from '../../src/ir/index.js';
 import { decodeModel, encodeModel, readModel, writeModel } from '../../src/onnx/index.js';
 import {
@@ -220,4 +221,71 @@ describe('a changed model keeps', () => {
     expect(graph?.input?.[0]?.name).toBe('x_new');
     expect(graph?.output?.[0]?.name).toBe('y_new');
   });
+});
+
+test('a converted model keeps what the file says of nodes and values no pass touched', () => {
+  const type = (...dims: number[]): object => ({
+    tensorType: { elemType: 1, shape: { dim: dims.map((d) => ({ dimValue: d })) } },
+  });
+  const said = (number: number, what: string): Uint8Array =>
+    field(number, join(field(1, 'source'), field(2, `${what} of the net`)));
+  const node = (op: string, name: string, inputs: string[], output: string): Uint8Array =>
+    join(
+      ...inputs.map((input) => field(1, input)),
+      field(2, output),
+      field(3, name),
+      field(4, op),
+      field(6, `doc of ${name}`),
+      said(9, name),
+      FUTURE,
+    );
+  const info = (name: string): Uint8Array =>
+    join(
+      field(1, name),
+      field(2, proto.TypeProto.encode(type(2, 2)).finish()),
+      field(3, `doc of ${name}`),
+      said(4, name),
+    );
+  const weight = join(
+    varintField(1, 2),
+    varintField(1, 2),
+    varintField(2, 1),
+    field(8, 'w'),
+    field(9, floats(1, 2, 3, 4)),
+    field(12, 'doc of w'),
+    said(16, 'w'),
+  );
+  const nodes = [
+    node('MatMul', 'touched', ['x', 'w'], 'a'),
+    node('Relu', 'kept', ['a'], 'b'),
+    node('Identity', 'gone', ['b'], 'c'),
+    node('Abs', 'last', ['c'], 'y'),
+  ];
+  const bytes = join(
+    varintField(1, 8),
+    field(6, 'doc of the model'),
+    field(7, join(...nodes.map((n) => field(1, n)), field(5, weight), field(10, 'doc of the graph'),
+      said(16, 'graph'), field(11, info('x')), field(12, info('y')), field(13, info('a')))),
+    field(8, varintField(2, 17)),
+    said(14, 'model'),
+  ); // prettier-ignore
+  const model = decodeModel(bytes);
+  runPipeline(importPipeline, createState(model));
+  const [touched] = model.graph.nodes;
+  if (touched) touched.name = 'renamed';
+  const written = Buffer.from(encodeModel(model).bytes);
+  // Untouched nodes byte for byte; an edited one keeps its doc string, metadata and what no one knows.
+  expect(written.includes(Buffer.from(field(1, nodes[1] ?? new Uint8Array())))).toBe(true);
+  const graph = proto.ModelProto.decode(written).graph;
+  expect(graph?.node?.map((n) => [n.name, n.docString])).toEqual([
+    ['renamed', 'doc of touched'],
+    ['kept', 'doc of kept'],
+    ['last', 'doc of last'],
+  ]);
+  for (const what of ['touched', 'kept', 'last', 'x', 'y', 'w', 'graph', 'model'])
+    expect(written.includes(`${what} of the net`), what).toBe(true);
+  for (const what of ['x', 'y', 'a', 'w', 'the graph', 'the model'])
+    expect(written.includes(`doc of ${what}`), what).toBe(true);
+  expect(written.includes('gone of the net')).toBe(false);
+  expect(written.toString('latin1').split('from the future')).toHaveLength(3 + 1);
 });
