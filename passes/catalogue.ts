@@ -4,8 +4,10 @@ import { appendLoss } from './append-loss.js';
 import { batchNormInference } from './batchnorm-inference.js';
 import { batchNormTraining } from './batchnorm-training.js';
 import { bindShapes } from './bind-shapes.js';
+import { checkTrainable } from './check-trainable.js';
 import { coupleResidualBlocks } from './couple-residual-blocks.js';
 import { differentiatePass } from './differentiate.js';
+import { findCouplings } from './find-couplings.js';
 import { findResidualBlocksPass } from './find-residual-blocks.js';
 import { foldConstants } from './fold-constants.js';
 import { freeBatch } from './free-batch.js';
@@ -22,6 +24,7 @@ export { appendLoss, bindShapes };
 
 /** Reads any export into the form the analysis works on. */
 export const importPipeline = [
+  checkTrainable,
   toFloat32,
   upgradeOpset,
   foldConstants,
@@ -33,6 +36,7 @@ export const importPipeline = [
 
 /** Residual → reversible; ends in what rev.onnx holds. */
 export const couplePipeline = [
+  findCouplings,
   findResidualBlocksPass,
   coupleResidualBlocks,
   partitionChannels,

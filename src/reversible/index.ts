@@ -4,3 +4,4 @@ export * from './couple.js';
 export * from './initial.js';
 export * from './match.js';
 export * from './partition.js';
+export * from './recognise.js';
