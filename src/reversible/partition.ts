@@ -71,7 +71,7 @@ export function partitionSections(
   const split = new Set<CoupledSection>();
   for (const section of sections) {
     if (choices.partition === 'split') {
-      const why = whyNotSplit(section, axes);
+      const why = whyNotSplit(section, sections, axes);
       if (why === undefined) {
         for (const [axisClass, half] of halves(section, axes)) changes.set(axisClass, half);
         split.add(section);
@@ -113,12 +113,19 @@ function streams(section: CoupledSection): Map<Value, 0 | 1> {
   return half;
 }
 
-function whyNotSplit(section: CoupledSection, axes: AxisClasses): string | undefined {
+function whyNotSplit(
+  section: CoupledSection,
+  sections: readonly CoupledSection[],
+  axes: AxisClasses,
+): string | undefined {
+  const whole = sections.flatMap(({ input, output }) => [input, output]);
   for (const value of streams(section).keys()) {
     const own = axes.of(value, CHANNELS);
     const extent = extentOf(own);
     if (!own || extent === undefined) return `the number of channels of ${value.name} is not known`;
     if (own.frozen !== undefined) return own.frozen;
+    const tied = whole.find((other) => axes.of(other, CHANNELS) === own);
+    if (tied) return `${value.name} shares a weight with what makes or reads ${tied.name}`;
     if (extent % 2 !== 0) return `${value.name} has ${extent} channels, an odd number`;
     if ((extent / 2) % own.multiple !== 0)
       return `half of the ${extent} channels of ${value.name} is no whole number of groups`;
