@@ -193,6 +193,23 @@ describe('inspect', () => {
     });
   });
 
+  test('rev.onnx is reversible already: the same chains again, verified, and it says so', async () => {
+    const again = join(program.folder, 'again');
+    const { code, stdout } = await program.run(
+      join(dir, 'resnet20.rev.onnx'),
+      ...['-o', again, '--batch', '2', '--no-verify'],
+    );
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/9 coupled in 1 chain, 9 of them already reversible$/m);
+    expect(stdout).toContain('The network was reversible already');
+    const chainsOf = (at: string): unknown =>
+      (JSON.parse(readFileSync(join(at, 'resnet20.plan.json'), 'utf8')) as { chains: unknown })
+        .chains;
+    const [own, first] = [chainsOf(again), chainsOf(dir)] as { couplings: unknown }[][];
+    expect(own?.map((c) => c.couplings)).toEqual(first?.map((c) => c.couplings));
+    expect(await program.json('verify', again)).toMatchObject({ passed: true });
+  });
+
   test('3: a training step is refused, with the reason', async () => {
     const { code, stderr } = await program.run('inspect', join(dir, 'resnet20.train.onnx'));
     expect(code).toBe(3);

@@ -3,6 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import { preResNet, resNetImageNet, resNetV1 } from '../../fixtures/models.js';
 import { inferTypes } from '../../src/analysis/index.js';
+import { compile } from '../../src/compiler/index.js';
 import { cloneModel, InlineData, int } from '../../src/ir/index.js';
 import type { Model, Value } from '../../src/ir/index.js';
 import { Random } from '../../src/ops/index.js';
@@ -228,11 +229,51 @@ describe('no coupling', () => {
         return net.classify(net.concat(a, b), 8);
       },
     ],
+    [
+      'a function that reads what it is added to, which is computed from the other stream',
+      () => {
+        const net = new Drawn();
+        const b = net.conv(net.input(['N', 3, 8, 8]), 3, 4);
+        const a = net.conv(b);
+        const t = net.add(a, net.conv(net.concat(a, b), 8, 4));
+        return net.classify(net.concat(t, net.add(b, net.f(t, 4))), 8);
+      },
+    ],
   ])('%s', (_name, make) => {
     const { graph } = make();
     inferTypes(graph);
     expect(findCoupledChains(graph)).toEqual([]);
   });
+});
+
+test('a chain ends before a function whose inside is read elsewhere', () => {
+  const net = new Drawn();
+  const [a, b] = net.halves(net.conv(net.input(['N', 3, 8, 8]), 3, 8), 4);
+  const first = units(net, { a, b }, 2, 4);
+  const inner = net.f(first.b, 4);
+  const second = units(net, { a: net.add(first.a, net.f(inner, 4)), b: first.b }, 1, 4);
+  const { graph } = net.classify(net.concat(net.add(second.a, inner), second.b), 8);
+  expect(findCoupledChains(graph).map((c) => c.couplings.length)).toEqual([4, 2]);
+});
+
+test('activations do not grow with the number of couplings', () => {
+  const bytes = (count: number): { plan: number; stored: number } => {
+    const net = new Drawn();
+    const [a, b] = net.halves(net.conv(net.input(['N', 3, 8, 8]), 3, 8), 4);
+    const end = units(net, { a, b }, count, 4);
+    const model = net.classify(net.concat(end.a, end.b), 8);
+    const { plan } = compile(model, {
+      name: 'net',
+      source: 'net.onnx',
+      batch: 8,
+      batchNorm: 'keep',
+    });
+    const { plan: own, originalStored } = plan.memory;
+    return { plan: own.activationBytes, stored: originalStored.activationBytes };
+  };
+  const [few, many] = [bytes(4), bytes(16)];
+  expect(many.plan).toBe(few.plan);
+  expect(many.stored).toBeGreaterThan(2 * few.stored);
 });
 
 test('every coupling but a change of shape can be reversed', () => {
