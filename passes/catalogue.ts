@@ -4,10 +4,12 @@ import { appendLoss } from './append-loss.js';
 import { batchNormInference } from './batchnorm-inference.js';
 import { batchNormTraining } from './batchnorm-training.js';
 import { bindShapes } from './bind-shapes.js';
+import { checkTrainable } from './check-trainable.js';
 import { coupleResidualBlocks } from './couple-residual-blocks.js';
 import { differentiatePass } from './differentiate.js';
 import { expandGroupNorm } from './expand-group-norm.js';
 import { findGroupNorm } from './find-group-norm.js';
+import { findCouplings } from './find-couplings.js';
 import { findResidualBlocksPass } from './find-residual-blocks.js';
 import { foldConstants } from './fold-constants.js';
 import { freeBatch } from './free-batch.js';
@@ -29,6 +31,7 @@ export { appendLoss, bindShapes };
 /** Reads any export into the form the analysis works on. */
 export const importPipeline = [
   inlineFunctionsPass,
+  checkTrainable,
   toFloat32,
   upgradeOpset,
   writeOutEinsumPass,
@@ -47,6 +50,7 @@ export const standardPipeline = [expandGroupNorm];
 
 /** Residual → reversible; ends in what rev.onnx holds. */
 export const couplePipeline = [
+  findCouplings,
   findResidualBlocksPass,
   coupleResidualBlocks,
   partitionChannels,

@@ -1,6 +1,7 @@
-// Pass find-residual-blocks: what there is to couple. Fills state.blocks and the length of the longest run.
+// Pass find-residual-blocks: what there is to couple. Fills state.examined, state.blocks and the length of the longest run.
 
-import { findResidualBlocks, findRuns } from '../src/analysis/index.js';
+import { examineAdds, findRuns, isBlock } from '../src/analysis/index.js';
+import { addsOf } from '../src/reversible/index.js';
 import { definePass } from './state.js';
 
 export const findResidualBlocksPass = definePass({
@@ -8,7 +9,8 @@ export const findResidualBlocksPass = definePass({
   summary: 'find residual blocks and the runs they form',
   run: (state) => {
     const { graph } = state.model;
-    state.blocks = findResidualBlocks(graph);
+    state.examined = examineAdds(graph, addsOf(state.chains));
+    state.blocks = state.examined.filter(isBlock);
     state.longestRun = Math.max(0, ...findRuns(graph, state.blocks).map((run) => run.length));
   },
 });

@@ -7,7 +7,12 @@ import { cloneModel, elementCount, isStatic } from '../src/ir/index.js';
 import type { Model, Node, Value } from '../src/ir/index.js';
 import { findParameters } from '../src/autodiff/index.js';
 import { findOp, inferContext } from '../src/ops/index.js';
-import { matchWidths, partitionSections } from '../src/reversible/index.js';
+import {
+  addsOf,
+  findCoupledChains,
+  matchWidths,
+  partitionSections,
+} from '../src/reversible/index.js';
 import type { AxisClass } from '../src/analysis/index.js';
 import type { Term, Widths } from '../src/reversible/index.js';
 import { bindShapes } from './bind-shapes.js';
@@ -105,7 +110,12 @@ export const partitionChannels = definePass({
       { partition, stem, head, seed },
       (widths) => choose(state, terms, widths),
     );
-    state.chains = result.chains;
+    // Those that were there already: values may have been replaced where they meet what was made now.
+    const known = addsOf(state.chains);
+    const reused = findCoupledChains(model.graph).filter(({ couplings }) =>
+      couplings.every(({ t }) => t.producer && known.has(t.producer)),
+    );
+    state.chains = [...reused, ...result.chains];
     state.notes.push(...result.notes);
     state.sections = [];
   },

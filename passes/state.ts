@@ -1,7 +1,7 @@
 // What the passes work on: the model and what has been found out about it. In: a model and settings. Out: the
 // same, more complete after every pass. Invariant: values and nodes named here belong to state.model.
 
-import type { ResidualBlock } from '../src/analysis/index.js';
+import type { ExaminedAdd, ReasonCode, ResidualBlock } from '../src/analysis/index.js';
 import type {
   BackwardResult,
   OptimizerName,
@@ -110,13 +110,22 @@ export function choicesOf({ recipe, stem, transitions, head }: Settings): Choice
   };
 }
 
-/** What became of one residual block. */
-export interface BlockReport {
+/** What became of one Add, and why. */
+export interface AddReport {
   readonly id: string;
+  /** Name of the Add. */
+  readonly add: string;
+  readonly coupled: boolean;
+  readonly code: ReasonCode;
+  readonly reason: string;
+  /** What the user could change; null: nothing. */
+  readonly advice: string | null;
+}
+
+/** What became of one residual connection. */
+export interface BlockReport extends AddReport {
   readonly kind: ResidualBlock['kind'];
   readonly shape: readonly (number | string)[] | undefined;
-  readonly coupled: boolean;
-  readonly reason: string;
 }
 
 /** A batch norm in training form: where its running statistics live. */
@@ -155,14 +164,19 @@ export interface CompileState {
   /** Nodes in another opset than the model's: from functions, or with bodies that are not converted yet. */
   readonly opsets: NodeOpsets;
   settings: Settings;
+  /** Every Add of data, residual or not. */
+  examined: readonly ExaminedAdd[];
   /** Residual blocks as found, coupled or not. */
   blocks: readonly ResidualBlock[];
   reports: readonly BlockReport[];
+  /** The Adds that are no residual connections. */
+  others: readonly AddReport[];
   longestRun: number;
   /** Coupled, their ends still open. */
   sections: readonly CoupledSection[];
   /** What --match holds the converted network to: trained numbers or FLOPs of the original. */
   original: number | undefined;
+  /** Those that were there already (find-couplings), then all. */
   chains: readonly CoupledChain[];
   statistics: readonly RunningStatistics[];
   loss: Loss | undefined;
@@ -176,8 +190,10 @@ export const createState = (model: Model, settings: Partial<Settings> = {}): Com
   model,
   opsets: new Map(),
   settings: { ...DEFAULT_SETTINGS, ...settings },
+  examined: [],
   blocks: [],
   reports: [],
+  others: [],
   longestRun: 0,
   sections: [],
   original: undefined,

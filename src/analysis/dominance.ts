@@ -52,6 +52,11 @@ export class Dominance {
     return x && y ? x : undefined;
   }
 
+  /** The nearest other value that every path to this one goes through. */
+  above(value: Value): Value | undefined {
+    return this.places.get(value)?.parent;
+  }
+
   /** Readers that take the value as data: all but those that only read its shape. */
   dataUsers(value: Value): Node[] {
     return value.users.filter((user) => !SHAPE_READERS.has(user.op));

@@ -1,105 +1,40 @@
 // Finds residual blocks. In: a typed graph in topological order. Out: every Add (or two-operand Sum) that joins
-// a shortcut and a branch which start at one value. Invariant: a block's branch is entered through its input
-// only and left through its Add only, shapes aside.
+// a shortcut and a branch which start at one value, and for every other Add the reason why it does not. Invariant: a
+// block's branch is entered through its input only and left through its Add only, shapes aside.
 
 import { sameShape } from '../ir/index.js';
 import type { Graph, Node, Shape, Value } from '../ir/index.js';
+import { examine, learns } from './candidates.js';
+import type { Candidate, Rejection } from './candidates.js';
 import { Dominance } from './dominance.js';
+import { because } from './reasons.js';
+import type { Reason } from './reasons.js';
 import { regionBetween } from './region.js';
 
-type BlockKind = 'identity' | 'projection';
-
-export interface ResidualBlock {
+export interface ResidualBlock extends Candidate {
   /** Readable and unique: "layer2.1", from the names of the exporter where there are any. */
   readonly id: string;
-  readonly kind: BlockKind;
-  /** The Add. */
-  readonly add: Node;
-  /** The value both operands come from. */
-  readonly input: Value;
   /** Result of the Add. */
   readonly output: Value;
-  /** Which operand of the Add is the shortcut. For projections: the one with less computation. */
-  readonly shortcutIndex: number;
-  /** Nodes of the residual branch, in topological order. */
-  readonly branch: readonly Node[];
-  /** Nodes of the shortcut; empty for identity. */
-  readonly shortcut: readonly Node[];
   readonly shape: Shape | undefined;
   /** Whether shape inference proves that both operands have one shape (no broadcasting). */
   readonly shapesProved: boolean;
   /** A block whose branch holds other residual blocks. */
   readonly nested: boolean;
+  /** Why it must be left as it is although it is a residual block. */
+  readonly obstacle: Reason | undefined;
 }
 
-/** A branch must learn something: it reads a weight of rank 2 or more. */
-const learns = (nodes: readonly Node[]): boolean =>
-  nodes.some((node) =>
-    node.inputs.some(
-      (v) =>
-        v?.constant !== undefined && v.constant.dims.length >= 2 && v.constant.dtype !== 'int64',
-    ),
-  );
-
-/** Nodes and values that the region leaks to: undefined when it is left only through the Add. */
-function isTapped(region: readonly Node[], add: Node, graph: Graph, dominance: Dominance): boolean {
-  const inside = new Set(region);
-  for (const node of region)
-    for (const value of node.outputs) {
-      if (!value || !dominance.isData(value)) continue;
-      if (graph.outputs.includes(value)) return true;
-      if (dominance.dataUsers(value).some((user) => user !== add && !inside.has(user))) return true;
-    }
-  return false;
+/** An Add that is no residual block. */
+export interface RejectedAdd extends Rejection {
+  /** Readable and unique, as those of blocks. */
+  readonly id: string;
 }
 
-const couldDiffer = (a: Shape | undefined, b: Shape | undefined): boolean =>
-  !!a &&
-  !!b &&
-  (a.length !== b.length ||
-    a.some((d, i) => typeof d === 'number' && typeof b[i] === 'number' && d !== b[i]));
+export type ExaminedAdd = ResidualBlock | RejectedAdd;
 
-interface Candidate {
-  readonly kind: BlockKind;
-  readonly add: Node;
-  readonly input: Value;
-  readonly shortcutIndex: number;
-  readonly branch: readonly Node[];
-  readonly shortcut: readonly Node[];
-}
-
-function examine(add: Node, graph: Graph, dominance: Dominance): Candidate | undefined {
-  const [p, q] = add.inputs;
-  if (!p || !q || add.inputs.length !== 2 || p === q) return undefined;
-  if (!dominance.isData(p) || !dominance.isData(q) || couldDiffer(p.shape, q.shape))
-    return undefined;
-  const input = dominance.common(p, q);
-  if (!input) return undefined;
-  const stops = new Set([input]);
-  if (input === p || input === q) {
-    const shortcutIndex = input === p ? 0 : 1;
-    const branch = regionBetween([input === p ? q : p], stops);
-    if (!learns(branch) || isTapped(branch, add, graph, dominance)) return undefined;
-    return { kind: 'identity', add, input, shortcutIndex, branch, shortcut: [] };
-  }
-  const [left, right] = [regionBetween([p], stops), regionBetween([q], stops)];
-  const inLeft = new Set(left);
-  const shared = right.filter((node) => inLeft.has(node));
-  // Weights' own preparation (a Transpose of a constant) may be shared; data may not.
-  if (shared.some((node) => node.outputs.some((v) => v && dominance.isData(v)))) return undefined;
-  if (!learns(left) && !learns(right)) return undefined;
-  if (isTapped(left, add, graph, dominance) || isTapped(right, add, graph, dominance))
-    return undefined;
-  const shortcutIndex = left.length <= right.length ? 0 : 1;
-  return {
-    kind: 'projection',
-    add,
-    input,
-    shortcutIndex,
-    branch: shortcutIndex === 0 ? right : left,
-    shortcut: shortcutIndex === 0 ? left : right,
-  };
-}
+export const isBlock = (examined: ExaminedAdd): examined is ResidualBlock =>
+  !('reason' in examined);
 
 /** "/layer1/layer1.0/Add_1" → "layer1.0"; anything less telling → the Add's own name. */
 function label(add: Node, position: number): string {
@@ -110,29 +45,85 @@ function label(add: Node, position: number): string {
   return own.replace(/[.:_]?(Add|Sum|add|sum)(_\d+)?(:.*)?$/, '') || `block${position}`;
 }
 
-/** All residual blocks in topological order. */
-export function findResidualBlocks(graph: Graph): ResidualBlock[] {
-  const dominance = new Dominance(graph);
-  const candidates: Candidate[] = [];
-  for (const node of graph.nodes)
-    if (node.domain === '' && (node.op === 'Add' || node.op === 'Sum')) {
-      const candidate = examine(node, graph, dominance);
-      if (candidate) candidates.push(candidate);
+const isSum = (node: Node): boolean =>
+  node.domain === '' && (node.op === 'Add' || node.op === 'Sum');
+
+/** Two branches of one value, added to it one after the other, x + f(x) + g(x), or together, x + (f(x) + g(x)): the
+ * Adds of such a sum with the reason. */
+function parallelAdds(candidates: readonly Candidate[]): Map<Node, Reason> {
+  const byOutput = new Map<Value, Candidate>();
+  for (const candidate of candidates) byOutput.set(candidate.add.output(), candidate);
+  const found = new Map<Node, Reason>();
+  for (const { add, input, kind, shortcutIndex } of candidates) {
+    const branches = kind === 'identity' ? [add.input(1 - shortcutIndex)] : [...add.inputs];
+    for (const operand of branches) {
+      const inner = operand && byOutput.get(operand);
+      if (!inner) continue;
+      const oneAfterTheOther =
+        kind === 'projection' &&
+        inner.input === input &&
+        (inner.kind === 'identity' || found.has(inner.add));
+      const together =
+        kind === 'identity' &&
+        inner.kind === 'projection' &&
+        learns(inner.branch) &&
+        learns(inner.shortcut) &&
+        !learns(regionBetween([inner.input], new Set([input])));
+      if (!oneAfterTheOther && !together) continue;
+      const why = `${add.name} and ${inner.add.name} sum ${input.name} and parallel branches of it`;
+      for (const each of [inner.add, add])
+        if (!found.has(each)) found.set(each, because('parallel', why));
     }
+  }
+  return found;
+}
+
+/** Every Add and Sum of data, in topological order. @param except Adds that are known to be something else */
+export function examineAdds(graph: Graph, except: ReadonlySet<Node> = new Set()): ExaminedAdd[] {
+  const dominance = new Dominance(graph);
+  const results: (Candidate | Rejection)[] = [];
+  for (const node of graph.nodes)
+    if (isSum(node) && !except.has(node) && dominance.isData(node.output()))
+      results.push(examine(node, graph, dominance));
+  const candidates = results.filter((result): result is Candidate => !('reason' in result));
   const adds = new Set(candidates.map((c) => c.add));
-  const taken = new Map<string, number>();
-  return candidates.map((candidate, position) => {
-    const base = label(candidate.add, position);
-    const count = taken.get(base) ?? 0;
-    taken.set(base, count + 1);
-    const [p, q] = [candidate.add.input(0), candidate.add.input(1)];
+  const parallel = parallelAdds(candidates);
+  // Blocks first: what is no block shall not change their names.
+  const ids = labelsOf([
+    ...except,
+    ...adds,
+    ...results.map((r) => r.add).filter((add) => !adds.has(add)),
+  ]);
+  const idOf = (add: Node): string => ids.get(add) ?? add.name;
+  return results.map((result): ExaminedAdd => {
+    const { add } = result;
+    if ('reason' in result) return { ...result, id: idOf(add) };
+    const [p, q] = [add.input(0), add.input(1)];
     return {
-      ...candidate,
-      id: count === 0 ? base : `${base}#${count}`,
-      output: candidate.add.output(),
-      shape: candidate.add.output().shape ?? p.shape ?? q.shape,
+      ...result,
+      id: idOf(add),
+      output: add.output(),
+      shape: add.output().shape ?? p.shape ?? q.shape,
       shapesProved: sameShape(p.shape, q.shape),
-      nested: [...candidate.branch, ...candidate.shortcut].some((node) => adds.has(node)),
+      nested: [...result.branch, ...result.shortcut].some((node) => adds.has(node)),
+      obstacle: parallel.get(add),
     };
   });
 }
+
+/** Names of Adds: readable, unique among them. */
+export function labelsOf(adds: readonly Node[]): Map<Node, string> {
+  const taken = new Map<string, number>();
+  return new Map(
+    adds.map((add, position) => {
+      const base = label(add, position);
+      const count = taken.get(base) ?? 0;
+      taken.set(base, count + 1);
+      return [add, count === 0 ? base : `${base}#${count}`];
+    }),
+  );
+}
+
+/** All residual blocks in topological order. */
+export const findResidualBlocks = (graph: Graph): ResidualBlock[] =>
+  examineAdds(graph).filter(isBlock);

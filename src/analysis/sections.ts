@@ -18,7 +18,7 @@ const MAX_PREFIX = 4;
 
 /** Sections in topological order; every block that is not nested is in exactly one, sections of one included. */
 export function findSections(graph: Graph, blocks: readonly ResidualBlock[]): SectionBlock[][] {
-  const usable = blocks.filter((b) => !b.nested);
+  const usable = blocks.filter((b) => !b.nested && !b.obstacle);
   const byInput = new Map<Value, ResidualBlock>();
   for (const block of usable) byInput.set(block.input, block);
   const next = new Map<ResidualBlock, SectionBlock>();

@@ -18,6 +18,7 @@ import type { Policy } from '../schedule/index.js';
 import { verificationBytes, verifyModel } from '../verify/index.js';
 import type { VerifyResult } from '../verify/index.js';
 import {
+  alreadyReversible,
   columns,
   formatBytes,
   formatCount,
@@ -260,7 +261,10 @@ const PLAN_SUMMARY_VERSION = 1;
 
 function blockCounts({
   plan,
-}: Compiled): Record<'residual' | 'identity' | 'projection' | 'coupled' | 'left', number> {
+}: Compiled): Record<
+  'residual' | 'identity' | 'projection' | 'coupled' | 'reversible' | 'left',
+  number
+> {
   const count = (test: (b: (typeof plan.blocks)[number]) => boolean): number =>
     plan.blocks.filter(test).length;
   return {
@@ -268,6 +272,7 @@ function blockCounts({
     identity: count((b) => b.kind === 'identity'),
     projection: count((b) => b.kind === 'projection'),
     coupled: count((b) => b.coupled),
+    reversible: count((b) => b.code === 'reversible'),
     left: count((b) => !b.coupled),
   };
 }
@@ -318,7 +323,7 @@ function describe(
   const { plan: after, coupledStored, originalStored: before, savedRatio } = plan.memory;
   const { batch, imageShape } = plan.assumptions;
   const lines = [
-    `${plan.model.name}: ${blocks.residual} residual blocks (${blocks.identity} identity, ${blocks.projection} projection), ${blocks.coupled} coupled in ${counted(plan.chains.length, 'chain')}`,
+    `${plan.model.name}: ${blocks.residual} residual blocks (${blocks.identity} identity, ${blocks.projection} projection), ${blocks.coupled} coupled in ${counted(plan.chains.length, 'chain')}${alreadyReversible(blocks.reversible)}`,
     '',
     `activation memory of one training step, batch ${batch} × [${imageShape.join(', ')}], predicted`,
     columns([
@@ -340,7 +345,9 @@ function describe(
   if (!out.quiet && plan.chains.length > 0)
     lines.push(
       '',
-      'The coupled network is a different function from the original and has to be trained:',
+      blocks.coupled > blocks.reversible
+        ? 'The coupled network is a different function from the original and has to be trained:'
+        : 'The network was reversible already, and its couplings are used as they are. To train it:',
       `  revnetify train ${shown(dirname(outputs.plan))} --data PATH`,
     );
   return lines.join('\n');

@@ -2,12 +2,14 @@
 
 import { statSync } from 'node:fs';
 import type { Command } from 'commander';
+import type { AddReport, CompileState } from '../../passes/index.js';
 import { findPlan } from '../../runtime/index.js';
 import { analyseModel } from '../compiler/index.js';
 import { readModel } from '../onnx/index.js';
 import { readPlanFile } from '../plan/index.js';
 import { describePlan } from './inspect-plan.js';
 import {
+  alreadyReversible,
   columns,
   outputOptions,
   printJson,
@@ -22,7 +24,8 @@ export function addInspectCommand(program: Command): void {
     .command('inspect')
     .description('list the residual blocks of a model, or show a plan')
     .argument('<path>', 'MODEL.onnx, NAME.plan.json, or a folder made by revnetify MODEL.onnx')
-    .action((path: string, options: ReportingOptions) => {
+    .option('--explain', 'every Add of a model: what was decided, why, what could be changed')
+    .action((path: string, options: InspectOptions) => {
       if (isFolder(path)) inspectPlan(findPlan(path), options);
       else if (path.endsWith('.json')) inspectPlan(path, options);
       else inspectModel(path, options);
@@ -33,7 +36,11 @@ export function addInspectCommand(program: Command): void {
 const isFolder = (path: string): boolean =>
   statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 
-function inspectModel(path: string, options: ReportingOptions): void {
+interface InspectOptions extends ReportingOptions {
+  readonly explain?: boolean;
+}
+
+function inspectModel(path: string, options: InspectOptions): void {
   const out = outputOptions(options);
   const state = analyseModel(readModel(path));
   for (const note of state.notes) remark(`note: ${note}`, out);
@@ -42,10 +49,12 @@ function inspectModel(path: string, options: ReportingOptions): void {
     residual: state.reports.length,
     identity: count('identity'),
     projection: count('projection'),
+    reversible: state.reports.filter((r) => r.code === 'reversible').length,
     longestRun: state.longestRun,
   };
   if (out.json) {
-    printJson({ blocks: state.reports.map((r) => ({ ...r, shape: r.shape ?? null })), summary });
+    const blocks = state.reports.map((r) => ({ ...r, shape: r.shape ?? null }));
+    printJson({ blocks, summary, ...(options.explain ? { others: state.others } : {}) });
     return;
   }
   const rows = state.reports.map((r) => [
@@ -57,10 +66,33 @@ function inspectModel(path: string, options: ReportingOptions): void {
   ]);
   printResult(
     [
-      `${summary.residual} residual blocks: ${summary.identity} identity, ${summary.projection} projection; longest run ${summary.longestRun}`,
-      ...(rows.length > 0 ? ['', columns(rows, new Set([0, 1, 2, 3, 4]))] : []),
+      `${summary.residual} residual blocks: ${summary.identity} identity, ${summary.projection} projection${alreadyReversible(summary.reversible)}; longest run ${summary.longestRun}`,
+      ...(options.explain ? explanations(state) : []),
+      ...(rows.length > 0 && !options.explain ? ['', columns(rows, new Set([0, 1, 2, 3, 4]))] : []),
     ].join('\n'),
   );
+}
+
+/** A paragraph per Add: decision and reason code, reason, advice. Adds of a constant are only counted. */
+function explanations({ reports, others }: CompileState): string[] {
+  const kinds = new Map<AddReport, string>(reports.map((r) => [r, r.coupled ? 'coupled' : 'left']));
+  const constants = others.filter((r) => r.code === 'constant').length;
+  const shown = [...reports, ...others.filter((r) => r.code !== 'constant')];
+  return [
+    ...shown.flatMap((r) => [
+      '',
+      `${r.id}  ${kinds.get(r) ?? 'no residual block'} (${r.code})`,
+      `  Add   ${r.add}`,
+      `  why   ${r.reason}`,
+      ...(r.advice === null ? [] : [`  do    ${r.advice}`]),
+    ]),
+    ...(constants > 0
+      ? [
+          '',
+          `and ${constants} ${constants === 1 ? 'Add' : 'Adds'} of a constant: biases, steps of activations and norms`,
+        ]
+      : []),
+  ];
 }
 
 function inspectPlan(path: string, options: ReportingOptions): void {

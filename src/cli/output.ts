@@ -60,6 +60,10 @@ export function formatBytes(bytes: number): string {
   return `${(bytes / 1e3).toFixed(1)} kB`;
 }
 
+/** Of the blocks counted before. */
+export const alreadyReversible = (count: number): string =>
+  count > 0 ? `, ${count} of them already reversible` : '';
+
 export const formatPercent = (ratio: number): string => `${(100 * ratio).toFixed(1)} %`;
 
 export function formatCount(n: number): string {

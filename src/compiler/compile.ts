@@ -9,7 +9,7 @@ import {
   revPipeline,
   standardPipeline,
 } from '../../passes/index.js';
-import type { CompileState, RevPipeline, Settings } from '../../passes/index.js';
+import type { AddReport, CompileState, RevPipeline, Settings } from '../../passes/index.js';
 import { DiagnosticError } from '../diagnostics/index.js';
 import { cloneModel } from '../ir/index.js';
 import type { Model } from '../ir/index.js';
@@ -104,9 +104,12 @@ export function compile(model: Model, options: CompileOptions): Compiled {
     `${state.settings.recipe}, ${state.settings.policy}, batch ${state.settings.batch}`,
   );
   // The streams changed what every batch norm sees: its running averages are right again after training.
-  if (state.chains.length > 0) model.metadata.set('revnetify.running_statistics', 'uncalibrated');
+  if (state.reports.some(isRewritten))
+    model.metadata.set('revnetify.running_statistics', 'uncalibrated');
   return { rev: model, train, plan, state };
 }
+
+const isRewritten = ({ coupled, code }: AddReport): boolean => coupled && code !== 'reversible';
 
 /** Something more exact than the catalogue's advice, which would only end at the next message. */
 function nothingHint({ model, blocks }: CompileState): string | undefined {
@@ -118,9 +121,20 @@ function nothingReason(state: CompileState, pipeline: RevPipeline): string {
   if (!pipeline.after.some(({ name }) => name === 'find-residual-blocks'))
     return 'the pipeline has no find-residual-blocks';
   const none =
-    state.blocks.length === 0 ? 'no Add joins a shortcut and a branch of the same value' : [];
-  const reasons = new Map<string, number>();
-  for (const { reason } of state.reports) reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
-  const list = [...reasons].map(([reason, count]) => `${count} × ${reason}`);
-  return [none, ...list, unknownOperators(state.model) ?? []].flat().join('; ');
+    state.reports.length === 0 ? ['no Add joins a shortcut and a branch of the same value'] : [];
+  const reports =
+    state.reports.length > 0 ? state.reports : state.others.filter((r) => r.code !== 'constant');
+  return [...none, ...byCode(reports), unknownOperators(state.model) ?? []].flat().join('; ');
+}
+
+/** "3 × REASON"; where the reasons name what they are about, one of them as an example. */
+function byCode(reports: readonly AddReport[]): string[] {
+  const groups = new Map<string, AddReport[]>();
+  for (const report of reports)
+    groups.set(report.code, [...(groups.get(report.code) ?? []), report]);
+  return [...groups.values()].map((group) => {
+    const [first] = group;
+    const same = group.every(({ reason }) => reason === first?.reason);
+    return `${group.length} × ${same ? '' : `as at ${first?.add ?? ''}: `}${first?.reason ?? ''}`;
+  });
 }

@@ -64,6 +64,16 @@ const CATALOGUE = {
     what: 'no class logits were found at the output',
     hint: 'the model needs one output of shape [batch, classes]',
   },
+  'model/quantized': {
+    exit: EXIT.nothingToCouple,
+    what: 'the model is quantized',
+    hint: 'pass the model as it was before quantization, in floating point',
+  },
+  'model/training': {
+    exit: EXIT.nothingToCouple,
+    what: 'the model is already a training graph',
+    hint: 'pass the network as it runs in inference (NAME.rev.onnx or NAME.trained.onnx where revnetify made it)',
+  },
   'op/unsupported': {
     exit: EXIT.unsupportedModel,
     what: 'an operator is not supported',

@@ -58,12 +58,20 @@ export interface PlanInput {
   readonly inPlace?: boolean;
 }
 
+/** A residual connection, coupled or left. */
 export interface PlanBlock {
   readonly id: string;
+  /** Name of its Add in the original. */
+  readonly add: string;
   readonly kind: 'identity' | 'projection';
   readonly shape: readonly (number | string)[] | null;
   readonly coupled: boolean;
+  /** The reason as a word, the same for all models: "coupled", "tapped", "parallel". */
+  readonly code: string;
+  /** The reason in words. */
   readonly reason: string;
+  /** What the user could change; null: nothing. */
+  readonly advice: string | null;
 }
 
 /** One half-coupling by value names of rev.onnx: state (a, b) before, (carried, t) after. t = a + f(b) and carried = b,

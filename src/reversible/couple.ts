@@ -34,6 +34,14 @@ export interface CoupledChain {
   readonly output: Value;
 }
 
+/** The Adds of chains. */
+export const addsOf = (chains: readonly CoupledChain[]): Set<Node> =>
+  new Set(
+    chains.flatMap(({ couplings }) =>
+      couplings.flatMap(({ t }) => (t.producer ? [t.producer] : [])),
+    ),
+  );
+
 /** A chain whose ends are still open. */
 export interface CoupledSection extends CoupledChain {
   /** The value both streams are made of. */

@@ -5,3 +5,4 @@ export * from './initial.js';
 export * from './match.js';
 export * from './missing.js';
 export * from './partition.js';
+export * from './recognise.js';

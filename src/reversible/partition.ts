@@ -72,7 +72,7 @@ export function partitionSections(
   for (const section of sections) {
     const channels = channelAxis(section, axes);
     if (choices.partition === 'split') {
-      const why = whyNotSplit(section, axes, channels);
+      const why = whyNotSplit(section, sections, axes, channels);
       if (why === undefined) {
         for (const [axisClass, half] of halves(section, axes, channels))
           changes.set(axisClass, half);
@@ -135,14 +135,18 @@ function streams(section: CoupledSection): Map<Value, 0 | 1> {
 
 function whyNotSplit(
   section: CoupledSection,
+  sections: readonly CoupledSection[],
   axes: AxisClasses,
   channels: number,
 ): string | undefined {
+  const whole = sections.flatMap(({ input, output }) => [input, output]);
   for (const value of streams(section).keys()) {
     const own = axes.of(value, channels);
     const extent = extentOf(own);
     if (!own || extent === undefined) return `the number of channels of ${value.name} is not known`;
     if (own.frozen !== undefined) return own.frozen;
+    const tied = whole.find((other) => axes.of(other, channels) === own);
+    if (tied) return `${value.name} shares a weight with what makes or reads ${tied.name}`;
     if (extent % 2 !== 0) return `${value.name} has ${extent} channels, an odd number`;
     if ((extent / 2) % own.multiple !== 0)
       return `half of the ${extent} channels of ${value.name} is no whole number of groups`;

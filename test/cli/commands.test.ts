@@ -4,6 +4,8 @@ import { createHash } from 'node:crypto';
 import { cpSync, existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { writeModel } from '../../src/onnx/index.js';
+import { Net } from '../analysis/net.js';
 import { HOOK_TIMEOUT, Program, finished, fixture, shapeOf } from './program.js';
 
 const program = new Program();
@@ -51,6 +53,7 @@ describe('compile', () => {
         identity: 'number',
         projection: 'number',
         coupled: 'number',
+        reversible: 'number',
         left: 'number',
       },
       recipe: {
@@ -133,12 +136,22 @@ describe('inspect', () => {
     const result = (await program.json('inspect', resnet)) as { blocks: unknown[] };
     expect(shapeOf(result)).toEqual({
       blocks: [
-        { id: 'string', kind: 'string', shape: ['string'], coupled: 'boolean', reason: 'string' },
+        {
+          id: 'string',
+          add: 'string',
+          coupled: 'boolean',
+          code: 'string',
+          reason: 'string',
+          advice: 'null',
+          kind: 'string',
+          shape: ['string'],
+        },
       ],
       summary: {
         residual: 'number',
         identity: 'number',
         projection: 'number',
+        reversible: 'number',
         longestRun: 'number',
       },
     });
@@ -146,6 +159,61 @@ describe('inspect', () => {
     expect(result).toMatchObject({
       summary: { residual: 9, identity: 7, projection: 2, longestRun: 3 },
     });
+  });
+
+  test('--explain: every Add, decision, reason and advice', async () => {
+    // Highway: products with a gate; ordinary blocks around it; a bias.
+    const net = new Net();
+    const x = net.conv(net.input());
+    const gate = net.op('Sigmoid', [net.conv(x)]);
+    const rest = net.op('Sub', [net.constant([], 1), gate]);
+    const y = net.add(net.op('Mul', [net.conv(x), gate]), net.op('Mul', [x, rest]));
+    const biased = net.add(net.block(net.block(y)), net.constant([4, 1, 1]));
+    net.model.graph.outputs.push(biased);
+    const path = join(program.folder, 'explained.onnx');
+    writeModel(net.model, path);
+    const { stdout } = await program.run('inspect', path, '--explain', '--quiet');
+    const paragraphs = stdout.split('\n\n');
+    expect(paragraphs).toHaveLength(5);
+    expect(paragraphs[1]).toMatch(/^\w+ {2}coupled \(coupled\)\n {2}Add {3}\S+\n {2}why {3}half-/);
+    expect(paragraphs[3]).toMatch(
+      /^\w+ {2}no residual block \(gated\)\n {2}Add .*\n {2}why {3}both operands.*\n {2}do {4}a gate/,
+    );
+    expect(paragraphs[4]).toMatch(/^and 1 Add of a constant/);
+    const result = await program.json('inspect', path, '--explain');
+    expect(result).toMatchObject({
+      blocks: [
+        { coupled: true, code: 'coupled', advice: null },
+        { coupled: true, code: 'coupled' },
+      ],
+      others: [
+        { code: 'gated', coupled: false, advice: expect.stringMatching(/^a gate/) as string },
+        { code: 'constant' },
+      ],
+    });
+  });
+
+  test('rev.onnx is reversible already: the same chains again, verified, and it says so', async () => {
+    const again = join(program.folder, 'again');
+    const { code, stdout } = await program.run(
+      join(dir, 'resnet20.rev.onnx'),
+      ...['-o', again, '--batch', '2', '--no-verify'],
+    );
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/9 coupled in 1 chain, 9 of them already reversible$/m);
+    expect(stdout).toContain('The network was reversible already');
+    const chainsOf = (at: string): unknown =>
+      (JSON.parse(readFileSync(join(at, 'resnet20.plan.json'), 'utf8')) as { chains: unknown })
+        .chains;
+    const [own, first] = [chainsOf(again), chainsOf(dir)] as { couplings: unknown }[][];
+    expect(own?.map((c) => c.couplings)).toEqual(first?.map((c) => c.couplings));
+    expect(await program.json('verify', again)).toMatchObject({ passed: true });
+  });
+
+  test('3: a training step is refused, with the reason', async () => {
+    const { code, stderr } = await program.run('inspect', join(dir, 'resnet20.train.onnx'));
+    expect(code).toBe(3);
+    expect(stderr).toMatch(/^error model\/training: .*\n {2}where: its metadata, revnetify.step\n/);
   });
 
   test('shows a plan, and with --json the plan itself', async () => {
