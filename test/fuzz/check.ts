@@ -19,7 +19,7 @@ const PRINTED = 300_000;
 const pick = <T>(random: Random, items: readonly [T, ...T[]]): T =>
   items[random.integer(0, items.length - 1)] ?? items[0];
 
-export function randomSettings(random: Random): Partial<Settings> {
+function randomSettings(random: Random): Partial<Settings> {
   return {
     recipe: pick(random, ['paper', 'rewire', 'none']),
     partition: pick(random, ['widen', 'split']),
