@@ -93,10 +93,14 @@ export const differentiatePass = definePass({
     invariant(loss, 'differentiate needs append-loss before it');
     graph.sort();
     const parameters = findParameters(graph);
+    // A chain that leads to other outputs than the loss went with them.
+    const chains = state.chains.filter((chain) =>
+      chain.couplings.every(({ t }) => t.producer !== undefined && graph.has(t.producer)),
+    );
     // Found again: shape arithmetic may have gone since, and what is part of a chain is no block of its own.
-    const coupled = new Set(state.chains.flatMap((c) => c.couplings.map((k) => k.t.producer)));
+    const coupled = new Set(chains.flatMap((c) => c.couplings.map((k) => k.t.producer)));
     const left = findResidualBlocks(graph).filter((b) => !b.nested && !coupled.has(b.add));
-    const units = assignPolicies(partition(graph, state.chains, left), settings.policy);
+    const units = assignPolicies(partition(graph, chains, left), settings.policy);
     nameForward(graph, units);
     const root = new Builder(graph, { phase: 'forward', path: 'step' });
     const scalars = addScalars(graph, settings);

@@ -17,9 +17,12 @@ export interface Typing {
   readonly problems: readonly TypingProblem[];
 }
 
+/** What no further knowledge can mend. */
+const CONTRADICTIONS = new Set<string>(['shape/mismatch', 'model/invalid']);
+
 /**
- * Types every node it can. Contradictions (shape/mismatch) are thrown, what is merely not known is
- * reported.
+ * Types every node it can. Contradictions (shapes that do not fit, operands and attributes that an operator cannot do
+ * without) are thrown, what is merely not known is reported.
  */
 export function inferTypes(graph: Graph): Typing {
   const contents: Contents = new WeakMap<Value, readonly (number | string)[]>();
@@ -28,7 +31,7 @@ export function inferTypes(graph: Graph): Typing {
     try {
       inferNode(node, contents);
     } catch (error) {
-      if (!(error instanceof DiagnosticError) || error.code === 'shape/mismatch') throw error;
+      if (!(error instanceof DiagnosticError) || CONTRADICTIONS.has(error.code)) throw error;
       problems.push({ node: node.name, error });
     }
   }

@@ -2,7 +2,7 @@
 // and what the units rebuilt on the way. Invariant: unit k is recomputed only after every result of unit k+1
 // is there (the token), and each function is evaluated once for reconstruction and gradient together (4N).
 
-import { invariant } from '../diagnostics/index.js';
+import { DiagnosticError, invariant } from '../diagnostics/index.js';
 import type { Graph, Value } from '../ir/index.js';
 import { Builder } from '../ops/index.js';
 import type { ScheduledUnit } from '../schedule/index.js';
@@ -41,7 +41,13 @@ export function appendBackward(
   options: BackwardOptions = {},
 ): BackwardResult {
   const wanted = requiresGradient(graph, weights);
-  invariant(wanted.has(loss), 'the loss does not depend on any weight');
+  if (!wanted.has(loss))
+    throw new DiagnosticError(
+      'model/no-logits',
+      'the loss',
+      'it depends on no weight that can be trained',
+      'the first output of shape [batch, classes] has to be computed from weights',
+    );
   const gradients = new Gradients();
   const reconstructed = new Map<Value, Value>();
   const lastToken = new Map<Value, Value>();

@@ -1,7 +1,7 @@
 // Attributes of a node, typed as ONNX types them. Invariant: an attribute keeps its kind (a float 1 is not
 // an int 1), so that writing what was read gives the same bytes.
 
-import { invariant } from '../diagnostics/index.js';
+import { DiagnosticError, invariant } from '../diagnostics/index.js';
 import type { Subgraph } from './body.js';
 import type { ConstantData } from './tensor.js';
 
@@ -103,7 +103,12 @@ export class Attributes {
     const attribute = this.map.get(name);
     if (!attribute) return undefined;
     const { kind: actual, value } = attribute;
-    invariant(actual === kind, `attribute ${name} is ${actual}, not ${kind}`);
+    if (actual !== kind)
+      throw new DiagnosticError(
+        'model/invalid',
+        `attribute ${name}`,
+        `its kind is ${actual}, not ${kind}`,
+      );
     return value as Readable[K];
   }
 }

@@ -2,7 +2,7 @@
 // verify.ts): a value's uses and a node's inputs always mirror each other, because both are written only by
 // the methods of this file.
 
-import { invariant } from '../diagnostics/index.js';
+import { DiagnosticError, invariant } from '../diagnostics/index.js';
 import { Attributes } from './attributes.js';
 import type { AttributeMap } from './attributes.js';
 import type { LocalFunction } from './body.js';
@@ -129,10 +129,15 @@ export class Node {
     return this.operands;
   }
 
-  /** The operand at index; throws if it is left out. */
+  /** The operand at index. @throws DiagnosticError model/invalid if it is left out */
   input(index: number): Value {
     const value = this.operands[index];
-    invariant(value, `node ${this.name} (${this.op}) has no input ${index}`);
+    if (!value)
+      throw new DiagnosticError(
+        'model/invalid',
+        `node ${this.name} (${this.op})`,
+        `it has no operand ${index}`,
+      );
     return value;
   }
 

@@ -2,7 +2,8 @@
 // one extent. Invariant: an axis that appears in no link of a node cannot be changed without breaking that node.
 
 import { DiagnosticError } from '../diagnostics/index.js';
-import type { Dim, Node, Shape } from '../ir/index.js';
+import { elementCount } from '../ir/index.js';
+import type { Dim, Node, Shape, Value } from '../ir/index.js';
 import type { AxisLink, AxisRef, InferContext } from './definition.js';
 import { multiplyDims } from './dims.js';
 import { inferContext } from './infer.js';
@@ -19,6 +20,10 @@ export const sameAxes = (ctx: InferContext, index = 0): AxisLink[] =>
     axes: [inAxis(index, axis), outAxis(axis)],
   }));
 
+/** A constant of one element is no weight: it fits whatever the others grow to. */
+const isSingle = (value: Value | undefined): boolean =>
+  value?.constant !== undefined && elementCount(value.constant.dims) === 1;
+
 /** Operands of an elementwise operator, aligned at the last axis; what is repeated (extent 1) stays as it is. */
 export function broadcastAxes(ctx: InferContext): AxisLink[] {
   const out = ctx.node.outputs[0]?.shape;
@@ -29,7 +34,8 @@ export function broadcastAxes(ctx: InferContext): AxisLink[] {
       const shape = ctx.node.inputs[index]?.shape;
       if (!shape) continue;
       const own = axis - (out.length - shape.length);
-      if (own >= 0 && (shape[own] !== 1 || extent === 1)) axes.push(inAxis(index, own));
+      const repeats = shape[own] === 1 && (extent !== 1 || isSingle(ctx.node.inputs[index]));
+      if (own >= 0 && !repeats) axes.push(inAxis(index, own));
     }
     return { axes };
   });

@@ -2,6 +2,7 @@
 // and extents. Out: strides, pads and extents as numbers, and for every kernel tap the runs of elements it
 // pairs. Invariant: input index = stride · output index + dilation · tap − pad, for all four operators.
 
+import { DiagnosticError } from '../diagnostics/index.js';
 import { elementCount } from '../ir/index.js';
 import type { Attributes, Dim } from '../ir/index.js';
 
@@ -34,15 +35,32 @@ export const at = <T>(list: readonly T[], index: number): T => {
 /** Extent a dilated kernel covers. */
 export const reach = (kernel: number, dilation: number): number => dilation * (kernel - 1) + 1;
 
+/** A list attribute with `length` entries. @throws DiagnosticError model/invalid */
+export function listOf(
+  attributes: Attributes,
+  name: string,
+  length: number,
+  fallback: number,
+): readonly number[] {
+  const list = attributes.ints(name) ?? new Array<number>(length).fill(fallback);
+  if (list.length !== length)
+    throw new DiagnosticError(
+      'model/invalid',
+      `attribute ${name}`,
+      `it has ${list.length} entries where ${length} are needed`,
+    );
+  return list;
+}
+
 export const stridesOf = (attributes: Attributes, rank: number): readonly number[] =>
-  attributes.ints('strides') ?? new Array<number>(rank).fill(1);
+  listOf(attributes, 'strides', rank, 1);
 
 export const dilationsOf = (attributes: Attributes, rank: number): readonly number[] =>
-  attributes.ints('dilations') ?? new Array<number>(rank).fill(1);
+  listOf(attributes, 'dilations', rank, 1);
 
 /** The `pads` attribute as (begin, end); zeros where it is left out. */
 export function padsOf(attributes: Attributes, rank: number): Pick<Window, 'begin' | 'end'> {
-  const pads = attributes.ints('pads') ?? new Array<number>(2 * rank).fill(0);
+  const pads = listOf(attributes, 'pads', 2 * rank, 0);
   return { begin: pads.slice(0, rank), end: pads.slice(rank) };
 }
 

@@ -88,6 +88,16 @@ class Context implements InferContext {
 
 const describe = (node: Node): string => `node ${node.name} (${node.op})`;
 
+/** What is wrong with an attribute is said of its node. */
+function ofNode<T>(node: Node, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof DiagnosticError) || !error.where.startsWith('attribute ')) throw error;
+    throw new DiagnosticError(error.code, `${describe(node)}, ${error.where}`, error.why);
+  }
+}
+
 /** The context that inference, cost and propagation of one node see. */
 export const inferContext = (node: Node, contents?: Contents): InferContext =>
   new Context(node, contents);
@@ -100,12 +110,12 @@ export function inferNode(node: Node, contents?: Contents): void {
   const definition = findOp(node);
   if (!definition) throw new DiagnosticError('op/unsupported', describe(node), noDefinition(node));
   const context = new Context(node, contents);
-  const types = definition.infer(context);
+  const types = ofNode(node, () => definition.infer(context));
   node.outputs.forEach((value, index) => {
     const type = types[index];
     if (value && type) value.type = type;
   });
-  const content = contents && definition.propagate?.(context);
+  const content = contents && ofNode(node, () => definition.propagate?.(context));
   const first = node.outputs[0];
   if (content && first) contents.set(first, content);
 }

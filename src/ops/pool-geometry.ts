@@ -3,9 +3,10 @@
 // never makes a window that would start in the padding at the end, and an average that counts padding does
 // not count what lies beyond it (both as PyTorch and ONNX Runtime have it).
 
+import { DiagnosticError } from '../diagnostics/index.js';
 import { elementCount } from '../ir/index.js';
 import type { Attributes, Dim } from '../ir/index.js';
-import { at, reach, resolveConv } from './conv-geometry.js';
+import { at, listOf, reach, resolveConv } from './conv-geometry.js';
 import type { ResolvedConv } from './conv-geometry.js';
 
 /** A pooling with every number known; one entry per spatial axis. */
@@ -21,13 +22,14 @@ export interface PoolGeometry {
 
 export const kernelOf = (attributes: Attributes): readonly number[] => {
   const kernel = attributes.ints('kernel_shape');
-  if (!kernel) throw new Error('internal error: a pooling without kernel_shape');
+  if (!kernel)
+    throw new DiagnosticError('model/invalid', 'attribute kernel_shape', 'a pooling needs it');
   return kernel;
 };
 
 /** Windows over `input` (spatial extents, which may be symbols). */
 export function resolvePool(attributes: Attributes, input: readonly Dim[]): ResolvedConv {
-  const kernel = kernelOf(attributes);
+  const kernel = listOf(attributes, 'kernel_shape', input.length, 1);
   const floor = resolveConv(attributes, input, kernel);
   const same = attributes.string('auto_pad', 'NOTSET').startsWith('SAME');
   if (same || attributes.int('ceil_mode', 0) === 0) return floor;

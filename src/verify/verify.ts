@@ -48,10 +48,12 @@ export interface VerifyResult {
 }
 
 export interface VerifyOptions {
-  /** Batch of the check; small, but never 1 (batch norm). Default by image size. */
+  /** Batch of the check; small, but not 1 (batch norm) unless the step is for 1 too. Default by image size. */
   readonly batch?: number;
   readonly seed?: number;
   readonly threads?: number;
+  /** Steps of up to this many FLOP are also interpreted in float64; 0: none. Default: those that take seconds. */
+  readonly float64Flops?: number;
 }
 
 /** Interpreting costs about 50 ns per multiply-add: this keeps it to seconds. */
@@ -84,9 +86,11 @@ export async function verifyModel(
   settings: Settings,
   options: VerifyOptions = {},
 ): Promise<VerifyResult> {
-  const { seed = 0, threads } = options;
+  const { seed = 0, threads, float64Flops = FLOAT64_FLOPS } = options;
   const image = imageShape(rev);
-  const batch = Math.max(2, options.batch ?? Math.min(settings.batch, verifyBatch(image)));
+  // A model that takes no other batch than 1 is verified at 1 where that is asked for.
+  const least = settings.batch === 1 && options.batch === 1 ? 1 : 2;
+  const batch = Math.max(least, options.batch ?? Math.min(settings.batch, verifyBatch(image)));
   const at = (more: Partial<Settings>): Settings => ({ ...settings, batch, ...more });
   const weights = constantsByName(rev);
   const build = (chainList: readonly CoupledChain[], more: Partial<Settings>): CompileState =>
@@ -119,7 +123,7 @@ export async function verifyModel(
   const lowered = gradients(await run(build([], { policy: 'store', target: other })));
   const gradient = compareGradients(own, stored);
   const noise = compareGradients(lowered, stored);
-  const float64 = exactCheck(rev, chains, at({ batch: 2 }), weights, seed);
+  const float64 = exactCheck(rev, chains, at({ batch: least }), weights, seed, float64Flops);
   const failures = judge({ forward, reconstruction, gradient, noise, float64 });
   return {
     batch,
@@ -173,9 +177,11 @@ function exactCheck(
   settings: Settings,
   weights: ReturnType<typeof constantsByName>,
   seed: number,
+  limit: number,
 ): Float64Result | null {
+  if (limit === 0) return null;
   const reversed = buildStep(rev, chains, settings);
-  if (reversed.stepFlops > FLOAT64_FLOPS) return null;
+  if (reversed.stepFlops > limit) return null;
   const stored = buildStep(rev, [], { ...settings, policy: 'store' });
   return verifyFloat64(reversed.state, stored.state, weights, seed);
 }
