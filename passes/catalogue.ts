@@ -1,5 +1,6 @@
 // Every pass, and the two pipelines made of them. Adding a pass: one file, one line here.
 
+import { activateDropout } from './activate-dropout.js';
 import { appendLoss } from './append-loss.js';
 import { batchNormInference } from './batchnorm-inference.js';
 import { batchNormTraining } from './batchnorm-training.js';
@@ -16,6 +17,7 @@ import { orderStep } from './order-step.js';
 import { restoreBatchNorm } from './restore-batch-norm.js';
 import { relaxReshapes } from './relax-reshapes.js';
 import { toFloat32 } from './to-float32.js';
+import { unifyDropout } from './unify-dropout.js';
 import { upgradeOpset } from './upgrade-opset.js';
 
 export { appendLoss, bindShapes };
@@ -25,6 +27,7 @@ export const importPipeline = [
   toFloat32,
   upgradeOpset,
   foldConstants,
+  unifyDropout,
   freeBatch,
   batchNormInference,
   inferTypesPass,
@@ -44,6 +47,7 @@ export const stepPipeline = [
   bindShapes,
   foldConstants,
   appendLoss,
+  activateDropout,
   batchNormTraining,
   differentiatePass,
   lowerGradients,

@@ -14,6 +14,7 @@ export * from './catalogue.js';
 export {
   BATCH_NORM,
   DEFAULT_SETTINGS,
+  DROPOUT,
   RECIPES,
   TRANSITIONS,
   choicesOf,

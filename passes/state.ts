@@ -34,6 +34,10 @@ export type Transitions = (typeof TRANSITIONS)[number];
 export const BATCH_NORM = ['restore', 'keep'] as const;
 export type BatchNorm = (typeof BATCH_NORM)[number];
 
+/** Whether dropout and stochastic depth of the model are active in training. */
+export const DROPOUT = ['keep', 'remove'] as const;
+export type Dropout = (typeof DROPOUT)[number];
+
 /** The choices a recipe stands for. */
 export interface Choices {
   readonly stem: Stem;
@@ -57,6 +61,7 @@ export interface Settings {
   readonly head: Head | undefined;
   /** Whether batch norm that an export folded into its convolutions is put back. */
   readonly batchNorm: BatchNorm;
+  readonly dropout: Dropout;
   /** Of weights the original does not have. */
   readonly seed: number;
   readonly policy: Policy;
@@ -86,6 +91,7 @@ export const DEFAULT_SETTINGS: Settings = {
   transitions: undefined,
   head: undefined,
   batchNorm: 'restore',
+  dropout: 'keep',
   seed: 0,
   policy: 'reverse',
   target: 'cpu',
@@ -163,6 +169,8 @@ export interface CompileState {
   chains: readonly CoupledChain[];
   statistics: readonly RunningStatistics[];
   loss: Loss | undefined;
+  /** Two int32 words that change from step to step; undefined: nothing in the network is random. */
+  seed: Value | undefined;
   step: StepState | undefined;
   /** Things the user should know, in plain words. */
   readonly notes: string[];
@@ -180,6 +188,7 @@ export const createState = (model: Model, settings: Partial<Settings> = {}): Com
   chains: [],
   statistics: [],
   loss: undefined,
+  seed: undefined,
   step: undefined,
   notes: [],
 });
@@ -197,6 +206,7 @@ const SETTINGS = {
   transitions: { summary: 'what becomes of blocks that change the shape', type: TRANSITIONS },
   head: { summary: 'how the streams are joined', type: HEADS },
   batchNorm: { summary: 'whether folded batch norm is put back', type: BATCH_NORM },
+  dropout: { summary: 'whether dropout stays, for training', type: DROPOUT },
 } as const satisfies Partial<Record<keyof Settings, PassOption>>;
 
 interface BuiltInPass {

@@ -79,10 +79,14 @@ function checkInputs({ inputs }: Plan, path: string): void {
   for (const { name, role, dtype, next } of inputs) {
     if (STATE.has(role) && next === undefined)
       throw bad(`input ${name} (${role}) has no successor`);
-    const wanted = role === 'labels' ? 'int64' : 'float32';
+    const wanted = role === 'labels' ? 'int64' : role === 'seed' ? 'int32' : 'float32';
     if (dtype !== wanted) throw bad(`input ${name} (${role}) is ${dtype}, not ${wanted}`);
   }
 }
+
+/** The input that random masks are drawn from; undefined: nothing in the network is random. */
+export const seedInput = (plan: Plan): PlanInput | undefined =>
+  plan.inputs.find(({ role }) => role === 'seed');
 
 /** The one input of a role. */
 export function inputOf(plan: Plan, role: (typeof SINGLE)[number]): PlanInput {

@@ -147,6 +147,7 @@ async function trainOn(run: Run, log: TrainingLog | undefined): Promise<TrainRes
     ...session(options),
     arena: options.arena ?? prefersArena(plan),
     inPlace: options.inPlace ?? true,
+    seed: run.settings.seed,
     ...(from ? { state: from.state, steps: from.step } : {}),
   });
   let ran: Ran;

@@ -3,8 +3,8 @@
 import { freemem } from 'node:os';
 import { dirname, relative, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { BATCH_NORM, RECIPES, TRANSITIONS } from '../../passes/index.js';
-import type { BatchNorm, Recipe, Transitions } from '../../passes/index.js';
+import { BATCH_NORM, DROPOUT, RECIPES, TRANSITIONS } from '../../passes/index.js';
+import type { BatchNorm, Dropout, Recipe, Transitions } from '../../passes/index.js';
 import type { OptimizerName } from '../autodiff/index.js';
 import { checkOutput, compile, modelName, writeFolder } from '../compiler/index.js';
 import type { CompileOptions, Compiled } from '../compiler/index.js';
@@ -43,6 +43,7 @@ interface Options extends PassOptions, ReportingOptions {
   readonly transitions?: Transitions;
   readonly head?: Head;
   readonly batchNorm: BatchNorm;
+  readonly dropout: Dropout;
   readonly policy: Policy;
   readonly batch: number;
   readonly inputShape?: ReadonlyMap<string, readonly number[]>;
@@ -99,6 +100,12 @@ export function addCompileCommand(program: Command): void {
       'restore: put back batch norm that the export folded away; keep: take the model as it is',
       oneOf('--batch-norm', BATCH_NORM),
       'restore',
+    )
+    .option(
+      '--dropout <name>',
+      'keep: dropout and stochastic depth of the model are active in training; remove: train without',
+      oneOf('--dropout', DROPOUT),
+      'keep',
     )
     .option(
       '--policy <name>',
@@ -181,6 +188,7 @@ async function compileCommand(path: string, options: Options): Promise<void> {
     transitions: options.transitions,
     head: options.head,
     batchNorm: options.batchNorm,
+    dropout: options.dropout,
     policy: options.policy,
     batch: options.batch,
     target: options.target,

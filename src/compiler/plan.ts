@@ -50,6 +50,7 @@ function planInputs(state: CompileState): PlanInput[] {
   return [
     input(loss.images, 'images'),
     input(loss.labels, 'labels'),
+    ...(state.seed ? [input(state.seed, 'seed')] : []),
     ...[...step.scalars].map(([role, value]) => input(value, role)),
     ...step.updates.flatMap((u) => [
       input(u.weight, 'weight', { next: u.newWeight.name, inPlace: safe.has(u.weight) }),
@@ -126,6 +127,7 @@ export function assemblePlan(parts: PlanParts): Plan {
       match: settings.match,
       ...choicesOf(settings),
       batchNorm: settings.batchNorm,
+      dropout: settings.dropout,
     },
     passes: parts.passes,
     assumptions: {

@@ -3,12 +3,14 @@
 export * from './axes.js';
 export * from './broadcast.js';
 export * from './builder.js';
+export { siteOf } from './counter.js';
 export * from './definition.js';
 export * from './dims.js';
 export * from './element-types.js';
 export * from './infer.js';
 export * from './interpret.js';
 export * from './random.js';
+export { RANDOM_SOURCES, drawsAtRandom } from './random-source.js';
 export * from './registry.js';
 export * from './tensor-slice.js';
 
@@ -23,6 +25,7 @@ import { elementwiseUnaryOps } from './elementwise-unary.js';
 import { matmulOps } from './matmul.js';
 import { poolGradientOps } from './pool-gradient.js';
 import { poolOps } from './pool.js';
+import { randomOps } from './random-source.js';
 import { reduceOps } from './reduce.js';
 import { registerOps } from './registry.js';
 import { softmaxOps } from './softmax.js';
@@ -53,3 +56,4 @@ registerOps(batchNormGradientOps);
 registerOps(poolOps);
 registerOps(poolGradientOps);
 registerOps(softmaxOps);
+registerOps(randomOps);

@@ -47,6 +47,9 @@ export function exposeStep(state: CompileState): Probe {
   return { model: state.model, logits: loss.logits, loss: loss.loss, gradients, streams };
 }
 
+/** The seed that a check draws masks from. */
+export const drawSeed = (seed: number): readonly number[] => [seed | 0, 1];
+
 /** Operands of a step: seeded images and labels, weights by name from `weights`, everything else zero. */
 export function stepFeeds(
   state: CompileState,
@@ -62,6 +65,7 @@ export function stepFeeds(
     invariant(isStatic(input.shape), `${input.name} has no static shape`);
     const { shape } = input;
     if (input === loss.images) feeds.set(input, random.tensor(shape));
+    else if (input === state.seed) feeds.set(input, Tensor.of('int32', shape, drawSeed(seed)));
     else if (input === loss.labels)
       feeds.set(
         input,

@@ -204,6 +204,7 @@ function planOf(name: string, inputs: readonly PlanInput[]): Plan {
       transitions: 'stored',
       head: 'average',
       batchNorm: 'keep',
+      dropout: 'keep',
     },
     passes: 'import',
     assumptions: {
