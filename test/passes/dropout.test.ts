@@ -11,10 +11,16 @@ import { Builder, Random, interpret } from '../../src/ops/index.js';
 const scalar = (b: Builder, value: number, dtype: 'float32' | 'bool' = 'float32'): Value =>
   b.constant(Tensor.scalar(value, dtype));
 
+interface How {
+  readonly batch?: number | string;
+  readonly dropout?: 'keep' | 'remove';
+  readonly opset?: number;
+}
+
 /** A network of one expression of its input, imported. */
 function imported(
   make: (b: Builder, x: Value) => Value,
-  { batch = 'N', dropout = 'keep', opset = 17 } = {},
+  { batch = 'N', dropout = 'keep', opset = 17 }: How = {},
 ): CompileState {
   const model = new Model();
   model.opsets.set('', opset);
