@@ -15,6 +15,7 @@ export {
   BATCH_NORM,
   DEFAULT_SETTINGS,
   DROPOUT,
+  LOSSES,
   RECIPES,
   TRANSITIONS,
   choicesOf,

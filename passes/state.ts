@@ -38,6 +38,10 @@ export type BatchNorm = (typeof BATCH_NORM)[number];
 export const DROPOUT = ['keep', 'remove'] as const;
 export type Dropout = (typeof DROPOUT)[number];
 
+/** As PyTorch's CrossEntropyLoss and MSELoss. */
+export const LOSSES = ['cross-entropy', 'mse'] as const;
+export type LossKind = (typeof LOSSES)[number];
+
 /** The choices a recipe stands for. */
 export interface Choices {
   readonly stem: Stem;
@@ -79,6 +83,12 @@ export interface Settings {
   readonly accumulate: number;
   /** Share of the target that is spread over all classes, 0 up to 1. */
   readonly labelSmoothing: number;
+  /** undefined: what suits the output. */
+  readonly loss: LossKind | undefined;
+  /** Name of the output that is trained; undefined: the first that a loss suits. */
+  readonly output: string | undefined;
+  /** A label that does not count; undefined: all count. */
+  readonly ignoreIndex: number | undefined;
   /** False only where a test or benchmark shows what the token is for. */
   readonly token: boolean;
 }
@@ -102,6 +112,9 @@ export const DEFAULT_SETTINGS: Settings = {
   clipNorm: 0,
   accumulate: 1,
   labelSmoothing: 0,
+  loss: undefined,
+  output: undefined,
+  ignoreIndex: undefined,
   token: true,
 };
 
@@ -137,11 +150,16 @@ export interface RunningStatistics {
 }
 
 export interface Loss {
+  readonly kind: LossKind;
   readonly images: Value;
+  /** int64 labels, or the float32 targets of a squared error. */
   readonly labels: Value;
+  /** What the loss compares with the labels; of cross-entropy, scores with the classes along axis 1. */
   readonly logits: Value;
+  /** 0: no classes. */
+  readonly classes: number;
   readonly loss: Value;
-  /** How many samples of the batch were classified correctly. */
+  /** How many samples of the batch were classified correctly; fractions where a sample has several labels. */
   readonly correct: Value;
 }
 

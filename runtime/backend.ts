@@ -17,7 +17,8 @@ import type { Runtime, SessionOptions } from './session.js';
 export interface RunInputs {
   /** As the plan's input of that role: batch × channels × height × width, already normalised. */
   readonly images: Float32Array;
-  readonly labels: BigInt64Array;
+  /** Labels, or the float targets of a squared error: in the shape of the plan's input. */
+  readonly labels: BigInt64Array | Float32Array;
   /** Two words that no other run of a training has; read where the plan has a seed. */
   readonly seed: readonly [number, number];
   /** One for every scalar input of the plan. */

@@ -3,8 +3,8 @@
 import { freemem } from 'node:os';
 import { dirname, relative, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { BATCH_NORM, DROPOUT, RECIPES, TRANSITIONS } from '../../passes/index.js';
-import type { BatchNorm, Dropout, Recipe, Transitions } from '../../passes/index.js';
+import { BATCH_NORM, DROPOUT, LOSSES, RECIPES, TRANSITIONS } from '../../passes/index.js';
+import type { BatchNorm, Dropout, LossKind, Recipe, Transitions } from '../../passes/index.js';
 import type { OptimizerName } from '../autodiff/index.js';
 import { checkOutput, compile, modelName, writeFolder } from '../compiler/index.js';
 import type { CompileOptions, Compiled } from '../compiler/index.js';
@@ -31,7 +31,15 @@ import {
 import type { OutputOptions, ReportingOptions } from './output.js';
 import { addPassOptions, describePasses, preparePasses } from './pass-options.js';
 import type { PassOptions, PassRun } from './pass-options.js';
-import { fraction, inputShape, nonNegative, oneOf, positiveInteger, wholeNumber } from './parse.js';
+import {
+  fraction,
+  inputShape,
+  nonNegative,
+  oneOf,
+  positiveInteger,
+  wholeNumber,
+  wholeOrNegative,
+} from './parse.js';
 import { describeVerification } from './verify-command.js';
 
 interface Options extends PassOptions, ReportingOptions {
@@ -53,6 +61,10 @@ interface Options extends PassOptions, ReportingOptions {
   readonly clipNorm: number;
   readonly accumulate: number;
   readonly labelSmoothing: number;
+  readonly loss?: LossKind;
+  // Not --output, which is the folder.
+  readonly trainOutput?: string;
+  readonly ignoreIndex?: number;
   readonly seed: number;
   readonly verify: boolean;
   readonly force: boolean;
@@ -146,6 +158,20 @@ export function addCompileCommand(program: Command): void {
       1,
     )
     .option(
+      '--loss <name>',
+      'cross-entropy: one label per sample, pixel or token; mse: targets like the output (default: what suits the output)',
+      oneOf('--loss', LOSSES),
+    )
+    .option(
+      '--train-output <name>',
+      'the output to train, of several (default: the first that a loss suits)',
+    )
+    .option(
+      '--ignore-index <n>',
+      'a label that does not count, for cross-entropy: -100 or 255, say',
+      wholeOrNegative('--ignore-index'),
+    )
+    .option(
       '--label-smoothing <x>',
       'share of the target spread over all classes',
       fraction('--label-smoothing'),
@@ -197,6 +223,9 @@ async function compileCommand(path: string, options: Options): Promise<void> {
     clipNorm: options.clipNorm,
     accumulate: options.accumulate,
     labelSmoothing: options.labelSmoothing,
+    loss: options.loss,
+    output: options.trainOutput,
+    ignoreIndex: options.ignoreIndex,
     seed: options.seed,
     ...(options.inputShape ? { inputShapes: options.inputShape } : {}),
   });

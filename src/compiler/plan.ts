@@ -102,7 +102,6 @@ export function assemblePlan(parts: PlanParts): Plan {
   const own = describeMemory(state);
   const coupledStored = describeMemory(parts.coupledStored.state).memory;
   const originalStored = describeMemory(parts.originalStored.state).memory;
-  const classes = staticShape(loss.logits)[1] ?? 0;
   return {
     schemaVersion: PLAN_SCHEMA_VERSION,
     model: {
@@ -133,13 +132,16 @@ export function assemblePlan(parts: PlanParts): Plan {
     assumptions: {
       batch: settings.batch,
       imageShape: staticShape(loss.images).slice(1),
-      classes,
+      classes: loss.classes,
       dtype: 'float32',
       optimizer: settings.optimizer,
       nesterov: settings.nesterov,
       clipNorm: settings.clipNorm,
       accumulate: settings.accumulate,
       labelSmoothing: settings.labelSmoothing,
+      loss: loss.kind,
+      output: settings.output ?? null,
+      ignoreIndex: settings.ignoreIndex ?? null,
       target: settings.target,
       policy: settings.policy,
       seed: settings.seed,

@@ -182,6 +182,11 @@ export interface Plan {
     /** Batches whose gradients are added up before an update. */
     readonly accumulate: Count;
     readonly labelSmoothing: number;
+    readonly loss: 'cross-entropy' | 'mse';
+    /** The output that --train-output named; null: the first that a loss suits. */
+    readonly output: string | null;
+    /** A label that does not count; null: all count. */
+    readonly ignoreIndex: number | null;
     readonly target: string;
     readonly policy: string;
     readonly seed: Count;
