@@ -1,5 +1,6 @@
 // Every pass, and the two pipelines made of them. Adding a pass: one file, one line here.
 
+import { activateDropout } from './activate-dropout.js';
 import { appendLoss } from './append-loss.js';
 import { batchNormInference } from './batchnorm-inference.js';
 import { batchNormTraining } from './batchnorm-training.js';
@@ -23,6 +24,7 @@ import { simplifyShapes } from './simplify-shapes.js';
 import { restoreBatchNorm } from './restore-batch-norm.js';
 import { relaxReshapes } from './relax-reshapes.js';
 import { toFloat32 } from './to-float32.js';
+import { unifyDropout } from './unify-dropout.js';
 import { upgradeOpset } from './upgrade-opset.js';
 import { writeOutEinsumPass } from './write-out-einsum.js';
 
@@ -37,6 +39,7 @@ export const importPipeline = [
   writeOutEinsumPass,
   foldConstants,
   inlineBranchesPass,
+  unifyDropout,
   freeBatch,
   simplifyShapes,
   batchNormInference,
@@ -63,6 +66,7 @@ export const stepPipeline = [
   foldConstants,
   findGroupNorm,
   appendLoss,
+  activateDropout,
   batchNormTraining,
   differentiatePass,
   lowerGradients,

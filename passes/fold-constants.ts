@@ -5,7 +5,7 @@
 import { inferTypes } from '../src/analysis/index.js';
 import { InlineData, Tensor, elementCount, encodeElements, isStatic } from '../src/ir/index.js';
 import type { ConstantData, DataType, Graph, Node, Value } from '../src/ir/index.js';
-import { elementCode, evaluateNode, findOp } from '../src/ops/index.js';
+import { drawsAtRandom, elementCode, evaluateNode, findOp } from '../src/ops/index.js';
 import { definePass } from './state.js';
 
 /** A folded tensor whose elements are computed when they are asked for. */
@@ -64,6 +64,7 @@ function foldNode(graph: Graph, node: Node, generated: Set<Value>): void {
     return;
   }
   if (!node.inputs.every((v) => v === undefined || v.constant !== undefined)) return;
+  if (drawsAtRandom(node)) return;
   if (changesNothing(node) && node.inputs[0]?.constant) {
     substitute(graph, output, node.inputs[0].constant);
     return;
@@ -99,16 +100,6 @@ function changesNothing(node: Node): boolean {
   );
 }
 
-/** These and the Dropout of an inference export hand their operand through. */
-function isTransparent(node: Node): boolean {
-  if (node.domain !== '') return false;
-  if (changesNothing(node)) return true;
-  if (node.op !== 'Dropout') return false;
-  const mask = node.outputs[1];
-  const training = node.inputs[2]?.constant;
-  return !mask?.isUsed && (!node.inputs[2] || training?.load().data[0] === 0);
-}
-
 /** Whether the operand of a transparent node can take the place of its result. */
 function replaces(graph: Graph, operand: Value, output: Value): boolean {
   if (operand.constant) return false;
@@ -130,7 +121,12 @@ export const foldConstants = definePass({
       if (!output) continue;
       // An Identity of a weight gives it a name of its own: exporters merge tensors that happen to be equal at
       // export (all the gammas of a fresh network), and those must be trained apart.
-      if (isTransparent(node) && operand && replaces(graph, operand, output)) {
+      if (
+        node.domain === '' &&
+        changesNothing(node) &&
+        operand &&
+        replaces(graph, operand, output)
+      ) {
         graph.replaceValue(output, operand);
         continue;
       }

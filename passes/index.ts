@@ -14,6 +14,8 @@ export * from './catalogue.js';
 export {
   BATCH_NORM,
   DEFAULT_SETTINGS,
+  DROPOUT,
+  LOSSES,
   RECIPES,
   TRANSITIONS,
   choicesOf,

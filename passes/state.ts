@@ -35,6 +35,14 @@ export type Transitions = (typeof TRANSITIONS)[number];
 export const BATCH_NORM = ['restore', 'keep'] as const;
 export type BatchNorm = (typeof BATCH_NORM)[number];
 
+/** Whether dropout and stochastic depth of the model are active in training. */
+export const DROPOUT = ['keep', 'remove'] as const;
+export type Dropout = (typeof DROPOUT)[number];
+
+/** As PyTorch's CrossEntropyLoss and MSELoss. */
+export const LOSSES = ['cross-entropy', 'mse'] as const;
+export type LossKind = (typeof LOSSES)[number];
+
 /** The choices a recipe stands for. */
 export interface Choices {
   readonly stem: Stem;
@@ -58,6 +66,7 @@ export interface Settings {
   readonly head: Head | undefined;
   /** Whether batch norm that an export folded into its convolutions is put back. */
   readonly batchNorm: BatchNorm;
+  readonly dropout: Dropout;
   /** Of weights the original does not have. */
   readonly seed: number;
   readonly policy: Policy;
@@ -75,6 +84,12 @@ export interface Settings {
   readonly accumulate: number;
   /** Share of the target that is spread over all classes, 0 up to 1. */
   readonly labelSmoothing: number;
+  /** undefined: what suits the output. */
+  readonly loss: LossKind | undefined;
+  /** Name of the output that is trained; undefined: the first that a loss suits. */
+  readonly output: string | undefined;
+  /** A label that does not count; undefined: all count. */
+  readonly ignoreIndex: number | undefined;
   /** False only where a test or benchmark shows what the token is for. */
   readonly token: boolean;
 }
@@ -87,6 +102,7 @@ export const DEFAULT_SETTINGS: Settings = {
   transitions: undefined,
   head: undefined,
   batchNorm: 'restore',
+  dropout: 'keep',
   seed: 0,
   policy: 'reverse',
   target: 'cpu',
@@ -97,6 +113,9 @@ export const DEFAULT_SETTINGS: Settings = {
   clipNorm: 0,
   accumulate: 1,
   labelSmoothing: 0,
+  loss: undefined,
+  output: undefined,
+  ignoreIndex: undefined,
   token: true,
 };
 
@@ -141,11 +160,16 @@ export interface RunningStatistics {
 }
 
 export interface Loss {
+  readonly kind: LossKind;
   readonly images: Value;
+  /** int64 labels, or the float32 targets of a squared error. */
   readonly labels: Value;
+  /** What the loss compares with the labels; of cross-entropy, scores with the classes along axis 1. */
   readonly logits: Value;
+  /** 0: no classes. */
+  readonly classes: number;
   readonly loss: Value;
-  /** How many samples of the batch were classified correctly. */
+  /** How many samples of the batch were classified correctly; fractions where a sample has several labels. */
   readonly correct: Value;
 }
 
@@ -180,6 +204,8 @@ export interface CompileState {
   chains: readonly CoupledChain[];
   statistics: readonly RunningStatistics[];
   loss: Loss | undefined;
+  /** Two int32 words that change from step to step; undefined: nothing in the network is random. */
+  seed: Value | undefined;
   step: StepState | undefined;
   /** Things the user should know, in plain words. */
   readonly notes: string[];
@@ -200,6 +226,7 @@ export const createState = (model: Model, settings: Partial<Settings> = {}): Com
   chains: [],
   statistics: [],
   loss: undefined,
+  seed: undefined,
   step: undefined,
   notes: [],
 });
@@ -217,6 +244,7 @@ const SETTINGS = {
   transitions: { summary: 'what becomes of blocks that change the shape', type: TRANSITIONS },
   head: { summary: 'how the streams are joined', type: HEADS },
   batchNorm: { summary: 'whether folded batch norm is put back', type: BATCH_NORM },
+  dropout: { summary: 'whether dropout stays, for training', type: DROPOUT },
 } as const satisfies Partial<Record<keyof Settings, PassOption>>;
 
 interface BuiltInPass {

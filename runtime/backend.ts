@@ -9,7 +9,7 @@ import { DiagnosticError } from '../src/diagnostics/index.js';
 import { END, endedByMarker } from './end-marker.js';
 import { collectGarbage } from './memory.js';
 import { touchedZeros } from './parameters.js';
-import { inputOf, scalarInputs, stateInputs } from './plan.js';
+import { inputOf, scalarInputs, seedInput, stateInputs } from './plan.js';
 import { createStepSession, loadRuntime, messageOf } from './session.js';
 import type { Runtime, SessionOptions } from './session.js';
 
@@ -17,7 +17,10 @@ import type { Runtime, SessionOptions } from './session.js';
 export interface RunInputs {
   /** As the plan's input of that role: batch × channels × height × width, already normalised. */
   readonly images: Float32Array;
-  readonly labels: BigInt64Array;
+  /** Labels, or the float targets of a squared error: in the shape of the plan's input. */
+  readonly labels: BigInt64Array | Float32Array;
+  /** Two words that no other run of a training has; read where the plan has a seed. */
+  readonly seed: readonly [number, number];
   /** One for every scalar input of the plan. */
   readonly scalars: ReadonlyMap<ScalarRole, number>;
 }
@@ -83,6 +86,7 @@ class CpuRunner implements StepRunner {
   /** The slots whose two tensors change places after each step. */
   private readonly swapped: readonly Slot[];
   private readonly scalars = new Map<ScalarRole, Float32Array>();
+  private readonly seed = new Int32Array(2);
   private readonly loss = new Float32Array(1);
   private readonly correct = new Float32Array(1);
   private readonly names: { readonly images: string; readonly labels: string };
@@ -102,6 +106,8 @@ class CpuRunner implements StepRunner {
       this.scalars.set(role, value);
       this.feeds[name] = scalar(value);
     }
+    const seed = seedInput(plan);
+    if (seed) this.feeds[seed.name] = new runtime.Tensor('int32', this.seed, [2]);
     this.fetches[plan.outputs.loss] = scalar(this.loss);
     this.fetches[plan.outputs.correct] = scalar(this.correct);
     let stateBytes = 0;
@@ -135,6 +141,7 @@ class CpuRunner implements StepRunner {
     this.bind(names.images, inputs.images);
     this.bind(names.labels, inputs.labels);
     for (const [role, value] of this.scalars) value[0] = inputs.scalars.get(role) ?? NaN;
+    this.seed.set(inputs.seed);
     // A step that ends without having written them must not pass for one that has.
     this.loss.fill(NaN);
     this.correct.fill(NaN);

@@ -19,7 +19,7 @@ export interface TrainOptions extends OptimizerSettings {
   readonly lrSchedule?: ScheduleShape;
   /** Steps of linear warm-up. Default 0. */
   readonly warmup?: number;
-  /** Seed of the order and the augmentation. Default 0. */
+  /** Seed of the order, of augmentation and of dropout. Default 0. */
   readonly seed?: number;
   /** true: random crops out of 4 pixels of padding, and flips. Default: so for 32×32 colour images, else none. */
   readonly augment?: boolean | Augment;

@@ -70,7 +70,8 @@ export function findPlan(dir: string): string {
 }
 
 /** What the schema cannot say: which inputs there are, and what belongs to each role. */
-function checkInputs({ inputs }: Plan, path: string): void {
+function checkInputs({ inputs, assumptions }: Plan, path: string): void {
+  const labels = assumptions.loss === 'mse' ? 'float32' : 'int64';
   const bad = (why: string): DiagnosticError => new DiagnosticError('train/invalid', path, why);
   for (const role of SINGLE) {
     const count = inputs.filter((input) => input.role === role).length;
@@ -79,10 +80,14 @@ function checkInputs({ inputs }: Plan, path: string): void {
   for (const { name, role, dtype, next } of inputs) {
     if (STATE.has(role) && next === undefined)
       throw bad(`input ${name} (${role}) has no successor`);
-    const wanted = role === 'labels' ? 'int64' : 'float32';
+    const wanted = role === 'labels' ? labels : role === 'seed' ? 'int32' : 'float32';
     if (dtype !== wanted) throw bad(`input ${name} (${role}) is ${dtype}, not ${wanted}`);
   }
 }
+
+/** The input that random masks are drawn from; undefined: nothing in the network is random. */
+export const seedInput = (plan: Plan): PlanInput | undefined =>
+  plan.inputs.find(({ role }) => role === 'seed');
 
 /** The one input of a role. */
 export function inputOf(plan: Plan, role: (typeof SINGLE)[number]): PlanInput {
@@ -107,6 +112,18 @@ export interface StateInput extends PlanInput {
 /** The inputs whose value goes from step to step. */
 export const stateInputs = (plan: Plan): StateInput[] =>
   plan.inputs.filter((i): i is StateInput => STATE.has(i.role) && i.next !== undefined);
+
+/** Refuses data for what only arrays of the caller can be fed to. @throws DiagnosticError train/invalid */
+export function checkLabels(plan: Plan): void {
+  const { name, shape, dtype } = inputOf(plan, 'labels');
+  if (dtype === 'int64' && shape.length === 1) return;
+  throw new DiagnosticError(
+    'train/invalid',
+    `input ${name}`,
+    `data sets have one label per sample, the loss takes ${dtype}[${shape.join(',')}]`,
+    'run the step on arrays of your own with TrainingStep of the library (see README.md), or train.onnx in any ONNX Runtime',
+  );
+}
 
 /** What a batch looks like to the data pipeline. Images of rank 2 count as one row of pixels. */
 export function batchShape(plan: Plan): {

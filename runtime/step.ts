@@ -18,7 +18,8 @@ import type { SessionOptions } from './session.js';
 export interface StepInputs extends OptimizerSettings {
   /** As the plan's input of that role: batch × channels × height × width, already normalised. */
   readonly images: Float32Array;
-  readonly labels: BigInt64Array;
+  /** Labels, or the float targets of a squared error: in the shape of the plan's input. */
+  readonly labels: BigInt64Array | Float32Array;
   readonly learningRate: number;
 }
 
@@ -31,6 +32,8 @@ export interface StepOptions extends SessionOptions {
   readonly state?: ReadonlyMap<string, Float32Array>;
   /** Steps that led to the state. Default 0. */
   readonly steps?: number;
+  /** Of dropout: masks follow from it and from how many batches have been run. Its low 32 bits count. Default 0. */
+  readonly seed?: number;
 }
 
 /**
@@ -49,15 +52,16 @@ export class TrainingStep {
     readonly plan: Plan,
     private readonly runner: StepRunner,
     private done: number,
+    private readonly seed: number,
   ) {}
 
   /** @throws DiagnosticError train/invalid, runtime/missing, model/… where rev.onnx cannot be read */
   static async open(dir: string, plan: Plan, options: StepOptions = {}): Promise<TrainingStep> {
-    const { inPlace = true, backend = cpuBackend, steps = 0, ...rest } = options;
+    const { inPlace = true, backend = cpuBackend, steps = 0, seed = 0, ...rest } = options;
     const { state = initialState(dir, plan), ...session } = rest;
     const path = join(dir, plan.model.train);
     const runner = await backend.prepare({ path, plan, state, inPlace, session });
-    return new TrainingStep(dir, plan, runner, steps);
+    return new TrainingStep(dir, plan, runner, steps, seed);
   }
 
   /** What the last step's outputs were copied for nothing; see StepRunner. */
@@ -86,7 +90,10 @@ export class TrainingStep {
     const settings = { ...completeSettings(optimizer, given), learningRate };
     const position = { update: this.done + 1, part: this.part, parts: this.accumulate };
     const scalars = scalarsOf(optimizer, settings, position);
-    const result = await this.runner.run({ images, labels, scalars });
+    // Batches run so far: the same for a training that was cut off and continued.
+    const batches = this.done * this.accumulate + this.part;
+    const words = [this.seed | 0, batches | 0] as const;
+    const result = await this.runner.run({ images, labels, seed: words, scalars });
     this.part = (this.part + 1) % this.accumulate;
     if (this.part === 0) this.done++;
     if (!Number.isFinite(result.loss)) {

@@ -20,7 +20,7 @@ import type { Ran, TrainHooks } from './loop.js';
 import { lifetimePeakBytes } from './memory.js';
 import { checkOptions, settle } from './options.js';
 import type { Settings, TrainOptions } from './options.js';
-import { batchShape, inputOf, readPlan } from './plan.js';
+import { batchShape, checkLabels, inputOf, readPlan } from './plan.js';
 import { threadCount } from './session.js';
 import { TrainingStep } from './step.js';
 import { writeTrained } from './trained.js';
@@ -72,6 +72,7 @@ export async function train(
 ): Promise<TrainResult> {
   checkOptions(options);
   const { plan } = readPlan(dir);
+  checkLabels(plan);
   const wanted = batchShape(plan);
   const { optimizer, accumulate } = plan.assumptions;
   const request = {
@@ -147,6 +148,7 @@ async function trainOn(run: Run, log: TrainingLog | undefined): Promise<TrainRes
     ...session(options),
     arena: options.arena ?? prefersArena(plan),
     inPlace: options.inPlace ?? true,
+    seed: run.settings.seed,
     ...(from ? { state: from.state, steps: from.step } : {}),
   });
   let ran: Ran;

@@ -1,10 +1,12 @@
 // Which value every path to another value goes through. In: a graph in topological order. Out: the
-// dominator tree of its data values. Invariant: shapes are not data: what only depends on constants or on the
-// Shape of something is left out, so that a shape read elsewhere does not hide a residual block.
+// dominator tree of its data values. Invariant: shapes and masks are not data: what only depends on constants, on the
+// Shape of something or on the seed is left out, so that a shape read elsewhere does not hide a residual block.
 
 import type { Graph, Node, Value } from '../ir/index.js';
 
 const SHAPE_READERS = new Set(['Shape', 'Size']);
+/** What they give depends on no element of their operands. */
+const NO_DATA = new Set([...SHAPE_READERS, 'RandomMask', 'DrawUniform']);
 
 interface Place {
   readonly parent: Value | undefined;
@@ -18,7 +20,7 @@ export class Dominance {
     for (const value of graph.inputs)
       if (!value.constant) this.places.set(value, { parent: undefined, depth: 1 });
     for (const node of graph.nodes) {
-      if (SHAPE_READERS.has(node.op)) continue;
+      if (NO_DATA.has(node.op)) continue;
       const operands = this.dataInputs(node);
       const first = operands[0];
       if (!first) continue;
@@ -59,7 +61,7 @@ export class Dominance {
 
   /** Readers that take the value as data: all but those that only read its shape. */
   dataUsers(value: Value): Node[] {
-    return value.users.filter((user) => !SHAPE_READERS.has(user.op));
+    return value.users.filter((user) => !NO_DATA.has(user.op));
   }
 
   private depth(value: Value): number {

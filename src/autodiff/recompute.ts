@@ -67,7 +67,8 @@ export class Recomputer {
     const clone = results.find((v) => v?.producer)?.producer;
     const waits = (value: Value | undefined): boolean =>
       value?.producer !== undefined && (this.clones.has(value.producer) || this.waits(value));
-    if (this.token && clone && !inputs.some(waits)) this.guard(clone, this.token, scoped);
+    if (this.token && clone && (definition?.guardAlways === true || !inputs.some(waits)))
+      this.guard(clone, this.token, scoped);
     if (clone) this.clones.add(clone);
     node.outputs.forEach((value, index) => {
       const result = results[index];

@@ -3,8 +3,8 @@
 import { freemem } from 'node:os';
 import { dirname, relative, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { BATCH_NORM, RECIPES, TRANSITIONS } from '../../passes/index.js';
-import type { BatchNorm, Recipe, Transitions } from '../../passes/index.js';
+import { BATCH_NORM, DROPOUT, LOSSES, RECIPES, TRANSITIONS } from '../../passes/index.js';
+import type { BatchNorm, Dropout, LossKind, Recipe, Transitions } from '../../passes/index.js';
 import type { OptimizerName } from '../autodiff/index.js';
 import { checkOutput, compile, modelName, writeFolder } from '../compiler/index.js';
 import type { CompileOptions, Compiled } from '../compiler/index.js';
@@ -32,7 +32,15 @@ import {
 import type { OutputOptions, ReportingOptions } from './output.js';
 import { addPassOptions, describePasses, preparePasses } from './pass-options.js';
 import type { PassOptions, PassRun } from './pass-options.js';
-import { fraction, inputShape, nonNegative, oneOf, positiveInteger, wholeNumber } from './parse.js';
+import {
+  fraction,
+  inputShape,
+  nonNegative,
+  oneOf,
+  positiveInteger,
+  wholeNumber,
+  wholeOrNegative,
+} from './parse.js';
 import { describeVerification } from './verify-command.js';
 
 interface Options extends PassOptions, ReportingOptions {
@@ -44,6 +52,7 @@ interface Options extends PassOptions, ReportingOptions {
   readonly transitions?: Transitions;
   readonly head?: Head;
   readonly batchNorm: BatchNorm;
+  readonly dropout: Dropout;
   readonly policy: Policy;
   readonly batch: number;
   readonly inputShape?: ReadonlyMap<string, readonly number[]>;
@@ -53,6 +62,10 @@ interface Options extends PassOptions, ReportingOptions {
   readonly clipNorm: number;
   readonly accumulate: number;
   readonly labelSmoothing: number;
+  readonly loss?: LossKind;
+  // Not --output, which is the folder.
+  readonly trainOutput?: string;
+  readonly ignoreIndex?: number;
   readonly seed: number;
   readonly weights: 'file' | 'init';
   readonly verify: boolean;
@@ -103,6 +116,12 @@ export function addCompileCommand(program: Command): void {
       'restore',
     )
     .option(
+      '--dropout <name>',
+      'keep: dropout and stochastic depth of the model are active in training; remove: train without',
+      oneOf('--dropout', DROPOUT),
+      'keep',
+    )
+    .option(
       '--policy <name>',
       'reverse: recompute from outputs; recompute: checkpoint; store: keep everything',
       oneOf('--policy', ['reverse', 'store', 'recompute']),
@@ -139,6 +158,20 @@ export function addCompileCommand(program: Command): void {
       'add up the gradients of k batches before an update; keeps one more copy of the weights',
       positiveInteger('--accumulate'),
       1,
+    )
+    .option(
+      '--loss <name>',
+      'cross-entropy: one label per sample, pixel or token; mse: targets like the output (default: what suits the output)',
+      oneOf('--loss', LOSSES),
+    )
+    .option(
+      '--train-output <name>',
+      'the output to train, of several (default: the first that a loss suits)',
+    )
+    .option(
+      '--ignore-index <n>',
+      'a label that does not count, for cross-entropy: -100 or 255, say',
+      wholeOrNegative('--ignore-index'),
     )
     .option(
       '--label-smoothing <x>',
@@ -190,6 +223,7 @@ async function compileCommand(path: string, options: Options): Promise<void> {
     transitions: options.transitions,
     head: options.head,
     batchNorm: options.batchNorm,
+    dropout: options.dropout,
     policy: options.policy,
     batch: options.batch,
     target: options.target,
@@ -198,6 +232,9 @@ async function compileCommand(path: string, options: Options): Promise<void> {
     clipNorm: options.clipNorm,
     accumulate: options.accumulate,
     labelSmoothing: options.labelSmoothing,
+    loss: options.loss,
+    output: options.trainOutput,
+    ignoreIndex: options.ignoreIndex,
     seed: options.seed,
     ...(options.inputShape ? { inputShapes: options.inputShape } : {}),
   });

@@ -23,6 +23,15 @@ export const wholeNumber =
       : refuse(option, value, 'a whole number from 0 on');
   };
 
+export const wholeOrNegative =
+  (option: string) =>
+  (value: string): number => {
+    const n = Number(value);
+    return value.trim() !== '' && Number.isSafeInteger(n) && Math.abs(n) < 2 ** 31
+      ? n
+      : refuse(option, value, 'a whole number');
+  };
+
 export const nonNegative =
   (option: string) =>
   (value: string): number => {

@@ -91,7 +91,7 @@ export function addTrainCommand(program: Command): void {
       'of weights, not of biases and batch norm (default: 5e-4 for SGD, 0.01 for AdamW)',
       nonNegative('--weight-decay'),
     )
-    .option('--seed <n>', 'seed of order and augmentation', wholeNumber('--seed'), 0)
+    .option('--seed <n>', 'seed of order, augmentation and dropout', wholeNumber('--seed'), 0)
     .option('--threads <n>', 'threads of ONNX Runtime', positiveInteger('--threads'))
     .option('--no-augment', 'no random crops and flips')
     .option('--no-evaluate', 'do not measure accuracy on the test split at the end')

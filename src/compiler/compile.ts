@@ -82,6 +82,8 @@ export function compile(model: Model, options: CompileOptions): Compiled {
 
   runPipeline(standardPipeline, state, instruments);
   const step = buildStep(model, state.chains, state.settings, instruments);
+  // What append-loss has chosen.
+  state.notes.push(...step.state.notes);
   const stored: Settings = { ...state.settings, policy: 'store' };
   const same = (policy: Settings['policy']): boolean => state.settings.policy === policy;
   const coupledStored = same('store') ? step : buildStep(model, state.chains, stored);

@@ -149,7 +149,7 @@ export function loadCoupled(dir: string, plan: Plan): LoadedFolder {
     })),
   }));
   const { batch, target, policy, inputShapes } = plan.assumptions;
-  const { optimizer, nesterov, clipNorm, accumulate, labelSmoothing } = plan.assumptions;
+  const { optimizer, nesterov, clipNorm, accumulate, labelSmoothing, loss } = plan.assumptions;
   const settings: Settings = {
     ...DEFAULT_SETTINGS,
     recipe: plan.recipe as Settings['recipe'],
@@ -161,6 +161,9 @@ export function loadCoupled(dir: string, plan: Plan): LoadedFolder {
     clipNorm,
     accumulate,
     labelSmoothing,
+    loss,
+    output: plan.assumptions.output ?? undefined,
+    ignoreIndex: plan.assumptions.ignoreIndex ?? undefined,
     inputShapes: new Map(Object.entries(inputShapes)),
   };
   return { rev, chains, settings };

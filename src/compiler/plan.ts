@@ -50,6 +50,7 @@ function planInputs(state: CompileState): PlanInput[] {
   return [
     input(loss.images, 'images'),
     input(loss.labels, 'labels'),
+    ...(state.seed ? [input(state.seed, 'seed')] : []),
     ...[...step.scalars].map(([role, value]) => input(value, role)),
     ...step.updates.flatMap((u) => [
       input(u.weight, 'weight', { next: u.newWeight.name, inPlace: safe.has(u.weight) }),
@@ -101,7 +102,6 @@ export function assemblePlan(parts: PlanParts): Plan {
   const own = describeMemory(state);
   const coupledStored = describeMemory(parts.coupledStored.state).memory;
   const originalStored = describeMemory(parts.originalStored.state).memory;
-  const classes = staticShape(loss.logits)[1] ?? 0;
   return {
     schemaVersion: PLAN_SCHEMA_VERSION,
     model: {
@@ -126,18 +126,22 @@ export function assemblePlan(parts: PlanParts): Plan {
       match: settings.match,
       ...choicesOf(settings),
       batchNorm: settings.batchNorm,
+      dropout: settings.dropout,
     },
     passes: parts.passes,
     assumptions: {
       batch: settings.batch,
       imageShape: staticShape(loss.images).slice(1),
-      classes,
+      classes: loss.classes,
       dtype: 'float32',
       optimizer: settings.optimizer,
       nesterov: settings.nesterov,
       clipNorm: settings.clipNorm,
       accumulate: settings.accumulate,
       labelSmoothing: settings.labelSmoothing,
+      loss: loss.kind,
+      output: settings.output ?? null,
+      ignoreIndex: settings.ignoreIndex ?? null,
       target: settings.target,
       policy: settings.policy,
       seed: settings.seed,

@@ -61,8 +61,8 @@ const CATALOGUE = {
   },
   'model/no-logits': {
     exit: EXIT.unsupportedModel,
-    what: 'no class logits were found at the output',
-    hint: 'the model needs one output of shape [batch, classes]',
+    what: 'no output was found that the loss suits',
+    hint: 'cross-entropy needs [batch, classes, …] or [batch, tokens, classes]; --loss mse takes any float output',
   },
   'model/quantized': {
     exit: EXIT.nothingToCouple,

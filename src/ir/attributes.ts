@@ -1,7 +1,7 @@
 // Attributes of a node, typed as ONNX types them. Invariant: an attribute keeps its kind (a float 1 is not
 // an int 1), so that writing what was read gives the same bytes.
 
-import { DiagnosticError, invariant } from '../diagnostics/index.js';
+import { DiagnosticError } from '../diagnostics/index.js';
 import type { Subgraph } from './body.js';
 import type { ConstantData } from './tensor.js';
 

@@ -91,6 +91,16 @@ export class Builder {
     return value;
   }
 
+  /** A larger constant, made once per graph and key. */
+  shared(key: string, make: () => Tensor): Value {
+    let value = this.constants.get(key);
+    if (value?.constant === undefined) {
+      value = this.freshConstant(make(), key);
+      this.constants.set(key, value);
+    }
+    return value;
+  }
+
   /** A constant that is shared with nothing, whatever its content. */
   freshConstant(tensor: Tensor, name = 'const'): Value {
     return this.graph.addConstant(name, new InlineData(tensor));

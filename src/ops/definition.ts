@@ -131,6 +131,8 @@ export interface OpDefinition {
    * forward original. Default: Add(operand 0, token), a copy.
    */
   guard?(node: Node, token: Value, b: Builder): void;
+  /** True where a recomputed node is guarded even if an operand waits: its values do not depend on that operand. */
+  readonly guardAlways?: boolean;
   /** Another operator that recomputes this one more cheaply from small saved outputs. */
   recompute?(node: Node, inputs: readonly (Value | undefined)[], b: Builder, origin: Node): Value[];
   /** Test material; absent only for operators that are tested through another one. */

@@ -58,6 +58,8 @@ interface Binary {
   readonly f: (x: number, y: number) => number;
   /** The same for integers where it differs. */
   readonly integer?: (x: number, y: number) => number;
+  /** The same for int32 where a result may not fit: it wraps around, as in every executor. */
+  readonly wrapped?: (x: number, y: number) => number;
   readonly dims: (a: Dim, b: Dim) => Dim | undefined;
   /** The constant that changes nothing. */
   readonly neutral: 'ones' | 'zeros';
@@ -74,7 +76,8 @@ const binary = (op: Binary): OpDefinition =>
     propagate: (ctx) => combineContents(ctx, op.dims),
     evaluate: (ctx) => {
       const a = ctx.input(0);
-      return [zipElements(a, ctx.input(1), isFloat(a.dtype) ? op.f : (op.integer ?? op.f))];
+      const integer = (a.dtype === 'int32' ? op.wrapped : undefined) ?? op.integer ?? op.f;
+      return [zipElements(a, ctx.input(1), isFloat(a.dtype) ? op.f : integer)];
     },
     gradient: (ctx) =>
       op
@@ -94,6 +97,7 @@ const add = binary({
   type: 'Add',
   neutral: 'zeros',
   f: (x, y) => x + y,
+  wrapped: (x, y) => (x + y) | 0,
   dims: (a, b) => (a === 0 ? b : b === 0 ? a : both((x, y) => x + y)(a, b)),
   gradient: (ctx) => [() => ctx.grad(), () => ctx.grad()],
 });
@@ -102,6 +106,7 @@ const sub = binary({
   type: 'Sub',
   neutral: 'zeros',
   f: (x, y) => x - y,
+  wrapped: (x, y) => (x - y) | 0,
   dims: (a, b) => (b === 0 ? a : a === b ? 0 : both((x, y) => x - y)(a, b)),
   gradient: (ctx) => [() => ctx.grad(), () => ctx.b.op('Neg', [ctx.grad()])],
 });
@@ -110,6 +115,7 @@ const mul = binary({
   type: 'Mul',
   neutral: 'ones',
   f: (x, y) => x * y,
+  wrapped: Math.imul,
   dims: (a, b) => multiplyDims([a, b]),
   gradient: (ctx) => [
     () => ctx.b.op('Mul', [ctx.grad(), ctx.input(1)]),

@@ -3,12 +3,14 @@
 export * from './axes.js';
 export * from './broadcast.js';
 export * from './builder.js';
+export { siteOf } from './counter.js';
 export * from './definition.js';
 export * from './dims.js';
 export * from './element-types.js';
 export * from './infer.js';
 export * from './interpret.js';
 export * from './random.js';
+export { RANDOM_SOURCES, drawsAtRandom } from './random-source.js';
 export * from './registry.js';
 export * from './tensor-slice.js';
 
@@ -29,6 +31,7 @@ import { normLpOps } from './norm-lp.js';
 import { normOps } from './norm.js';
 import { poolGradientOps } from './pool-gradient.js';
 import { poolOps } from './pool.js';
+import { randomOps } from './random-source.js';
 import { reduceOps } from './reduce.js';
 import { reduceNormOps } from './reduce-norm.js';
 import { registerOps } from './registry.js';
@@ -75,3 +78,4 @@ registerOps(moduloOps);
 registerOps(reduceNormOps);
 registerOps(spaceDepthOps);
 registerOps(tensorScanOps);
+registerOps(randomOps);

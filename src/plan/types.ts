@@ -18,6 +18,8 @@ export type Count = number;
 export type InputRole =
   | 'images'
   | 'labels'
+  /** Two int32 that change from step to step: what dropout draws from. Absent where nothing is random. */
+  | 'seed'
   // Settings of one step.
   | 'learning_rate'
   | 'weight_decay'
@@ -42,7 +44,7 @@ export type InputRole =
 type StateRole = 'weight' | 'velocity' | 'moment1' | 'moment2' | 'gradient_sum' | 'statistic';
 
 /** The inputs a runtime feeds with the settings of a step. */
-export type ScalarRole = Exclude<InputRole, 'images' | 'labels' | StateRole>;
+export type ScalarRole = Exclude<InputRole, 'images' | 'labels' | 'seed' | StateRole>;
 
 export interface PlanInput {
   readonly name: string;
@@ -171,6 +173,8 @@ export interface Plan {
     readonly transitions: string;
     readonly head: string;
     readonly batchNorm: string;
+    /** Whether dropout of the model is active in training. */
+    readonly dropout: string;
   };
   /** The passes that made rev.onnx, in the form --passes takes. */
   readonly passes: string;
@@ -186,6 +190,11 @@ export interface Plan {
     /** Batches whose gradients are added up before an update. */
     readonly accumulate: Count;
     readonly labelSmoothing: number;
+    readonly loss: 'cross-entropy' | 'mse';
+    /** The output that --train-output named; null: the first that a loss suits. */
+    readonly output: string | null;
+    /** A label that does not count; null: all count. */
+    readonly ignoreIndex: number | null;
     readonly target: string;
     readonly policy: string;
     readonly seed: Count;

@@ -2,6 +2,7 @@
 // recomputed node that an executor could run too early, or merge with its forward original. Invariant: one sweep
 // over the nodes. The rules are numbered S1, S2, …; numbers are never given anew.
 
+import { elementCount, isStatic } from '../ir/index.js';
 import type { Graph, Node, Value } from '../ir/index.js';
 
 export interface OrderProblem {
@@ -17,7 +18,7 @@ const S1 = 'S1 recomputed-nodes-wait';
  * S1: every recomputed node has the token of the unit behind it among its ancestors.
  *
  * Free of it is arithmetic on channel vectors alone (a batch norm's scale from its variance): a few hundred bytes,
- * whichever copy is read and whenever.
+ * whichever copy is read and whenever. Not where it makes something larger of them (a mask from rows and columns).
  *
  * What depends on a unit's token belongs to that unit or to one that runs later, so the way from the token to one of
  * its recomputed nodes lies within the unit, and looking there is enough.
@@ -31,7 +32,7 @@ export function checkTokens(graph: Graph, waits: ReadonlyMap<string, Value>): Or
   for (const node of graph.nodes) {
     const token = node.unit === undefined ? undefined : waits.get(node.unit);
     if (token && node.inputs.some((v) => v && isAfter(v, token, node, waiting))) waiting.add(node);
-    else if (node.inputs.every((v) => !v || isVector(v, small))) small.add(node);
+    else if (node.inputs.every((v) => !v || isVector(v, small)) && !grows(node)) small.add(node);
     else if (node.phase === 'recompute')
       problems.push({
         rule: S1,
@@ -49,6 +50,13 @@ const isAfter = (value: Value, token: Value, reader: Node, waiting: ReadonlySet<
   (value.producer?.unit === reader.unit &&
     value.producer !== undefined &&
     waiting.has(value.producer));
+
+const sizeOf = ({ shape }: Value): number => (isStatic(shape) ? elementCount(shape) : Infinity);
+
+const grows = ({ inputs, outputs }: Node): boolean => {
+  const most = Math.max(0, ...inputs.map((v) => (v ? sizeOf(v) : 0)));
+  return outputs.some((v) => v && (v.shape?.length ?? 0) > 1 && sizeOf(v) > most);
+};
 
 const isVector = ({ constant, shape, producer }: Value, small: ReadonlySet<Node>): boolean =>
   (producer !== undefined && small.has(producer)) ||

@@ -47,6 +47,26 @@ export function exposeStep(state: CompileState): Probe {
   return { model: state.model, logits: loss.logits, loss: loss.loss, gradients, streams };
 }
 
+/** The seed that a check draws masks from. */
+export const drawSeed = (seed: number): readonly number[] => [seed | 0, 1];
+
+/** Numbers from 0 up to, not including, a limit. */
+const integers = (random: Random, shape: readonly number[], limit: number): Tensor =>
+  Tensor.of(
+    'int64',
+    shape,
+    Array.from({ length: elementCount(shape) }, () => random.integer(0, limit - 1)),
+  );
+
+/** How many rows the tables have that token numbers are looked up in. */
+function tableSize(ids: Value): number {
+  const rows = ids.users
+    .filter((user) => user.op === 'Gather' && user.inputs[1] === ids)
+    .map((user) => user.input(0).shape?.[user.attributes.int('axis', 0)])
+    .filter((extent) => typeof extent === 'number');
+  return rows.length > 0 ? Math.min(...rows) : 1;
+}
+
 /** Operands of a step: seeded images and labels, weights by name from `weights`, everything else zero. */
 export function stepFeeds(
   state: CompileState,
@@ -57,20 +77,15 @@ export function stepFeeds(
   invariant(loss, 'only a step with a loss can be fed');
   const random = new Random(seed);
   const feeds = new Map<Value, Tensor>();
-  const classes = isStatic(loss.logits.shape) ? (loss.logits.shape[1] ?? 1) : 1;
   for (const input of state.model.graph.inputs) {
     invariant(isStatic(input.shape), `${input.name} has no static shape`);
     const { shape } = input;
-    if (input === loss.images) feeds.set(input, random.tensor(shape));
-    else if (input === loss.labels)
-      feeds.set(
-        input,
-        Tensor.of(
-          'int64',
-          shape,
-          Array.from({ length: elementCount(shape) }, () => random.integer(0, classes - 1)),
-        ),
-      );
+    if (input === loss.images && input.type?.dtype === 'int64')
+      feeds.set(input, integers(random, shape, tableSize(input)));
+    else if (input === loss.images) feeds.set(input, random.tensor(shape));
+    else if (input === state.seed) feeds.set(input, Tensor.of('int32', shape, drawSeed(seed)));
+    else if (input === loss.labels && loss.kind === 'mse') feeds.set(input, random.tensor(shape));
+    else if (input === loss.labels) feeds.set(input, integers(random, shape, loss.classes));
     else
       feeds.set(
         input,

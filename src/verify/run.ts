@@ -40,7 +40,9 @@ export async function runOnce(
       inputs[value.name] =
         dtype === 'int64'
           ? new ort.Tensor('int64', BigInt64Array.from(data, toInt64), dims)
-          : new ort.Tensor('float32', Float32Array.from(data), dims);
+          : dtype === 'int32'
+            ? new ort.Tensor('int32', Int32Array.from(data), dims)
+            : new ort.Tensor('float32', Float32Array.from(data), dims);
     const names = [...new Set(wanted.map((v) => v.name))];
     const results = await session.run(inputs, names);
     const found = new Map<Value, Float32Array>();

@@ -5,7 +5,7 @@
 
 import { createState } from '../../passes/index.js';
 import type { CompileState, Settings } from '../../passes/index.js';
-import { batchNormTrainingForm } from './training-form.js';
+import { trainingForm } from './training-form.js';
 import { buildStep } from '../compiler/index.js';
 import { ELEMENT_BYTES, elementCount } from '../ir/index.js';
 import type { Model, Value } from '../ir/index.js';
@@ -14,7 +14,7 @@ import { compareGradients, maxDistance } from './compare.js';
 import type { GradientDistance, MaxDistance } from './compare.js';
 import { verifyFloat64 } from './float64.js';
 import type { Float64Result } from './float64.js';
-import { constantsByName, exposeStep, stepFeeds } from './probes.js';
+import { constantsByName, drawSeed, exposeStep, stepFeeds } from './probes.js';
 import { runOnce } from './run.js';
 
 /** What every figure is held to: set by what two exact formulations of one network differ by in float32. */
@@ -142,19 +142,20 @@ function imageShape(rev: Model): readonly number[] {
   return (input?.shape ?? []).slice(1).map((d) => (typeof d === 'number' ? d : 1));
 }
 
-/** rev.onnx as it is, batch norms set to batch statistics, run by ONNX Runtime. */
+/** rev.onnx as it is, batch norms set to batch statistics and dropout to fed masks, run by ONNX Runtime. */
 async function forwardByItself(
   rev: Model,
   settings: Settings,
   seed: number,
   threads: number | undefined,
 ): Promise<Float32Array> {
-  const { model, images, logits, state } = batchNormTrainingForm(
+  const { model, images, logits, state, masks } = trainingForm(
     rev,
     createState(rev, settings).settings,
+    drawSeed(seed),
   );
   const feeds = stepFeeds(state, new Map(), seed);
-  const fed = new Map([...feeds].filter(([value]) => value === images));
+  const fed = new Map([...[...feeds].filter(([value]) => value === images), ...masks]);
   return (await runOnce(model, fed, [logits], threads)).get(logits) ?? new Float32Array();
 }
 

@@ -64,6 +64,7 @@ describe('compile', () => {
         transitions: 'string',
         head: 'string',
         batchNorm: 'string',
+        dropout: 'string',
       },
       parameters: { before: 'number', after: 'number' },
       depth: { before: 'number', after: 'number' },

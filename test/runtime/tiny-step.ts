@@ -204,6 +204,7 @@ function planOf(name: string, inputs: readonly PlanInput[]): Plan {
       transitions: 'stored',
       head: 'average',
       batchNorm: 'keep',
+      dropout: 'keep',
     },
     passes: 'import',
     assumptions: {
@@ -216,6 +217,9 @@ function planOf(name: string, inputs: readonly PlanInput[]): Plan {
       clipNorm: 0,
       accumulate: 1,
       labelSmoothing: 0,
+      loss: 'cross-entropy',
+      output: null,
+      ignoreIndex: null,
       target: 'portable',
       policy: 'store',
       seed: 0,

@@ -13,7 +13,7 @@ const NEEDED = 'import torch, numpy, onnx';
 let found: string | undefined;
 
 /** A python3 that has PyTorch. */
-function python(): string {
+export function python(): string {
   found ??= ['python3', '/usr/bin/python3'].find(
     (command) => spawnSync(command, ['-c', NEEDED]).status === 0,
   );
