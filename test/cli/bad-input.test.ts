@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { onnx } from 'onnx-proto';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { writeModel } from '../../src/onnx/index.js';
+import { int } from '../../src/ir/index.js';
 import { Net } from '../analysis/net.js';
 import { HOOK_TIMEOUT, Program, fixture } from './program.js';
 
@@ -148,7 +149,8 @@ describe('models that cannot be compiled', () => {
   });
   test('no class logits', async () => {
     const net = new Net();
-    net.model.graph.outputs.push(net.block(net.block(net.conv(net.input()))));
+    const body = net.block(net.block(net.conv(net.input())));
+    net.model.graph.outputs.push(net.op('ReduceMean', [body], { keepdims: int(0) }));
     await refused(6, 'model/no-logits', bytesOf(net));
   });
   test('open dimensions: the message says which option, and the option helps', async () => {

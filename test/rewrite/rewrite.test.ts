@@ -129,7 +129,7 @@ describe('what matches', () => {
     s.out(
       s.op('LeakyRelu', [s.x], { alpha: float(0.1) }),
       s.op('LeakyRelu', [s.x]),
-      s.op('PRelu', [s.x], { kind: string('a'), axes: ints([0, 1]), axis: int(1) }),
+      s.op('Clip', [s.x], { kind: string('a'), axes: ints([0, 1]), axis: int(1) }),
     );
     expect(reasons((op, { x }) => op.LeakyRelu(x, { alpha: 0.1 }), s)).toEqual([
       'matched',
@@ -141,11 +141,11 @@ describe('what matches', () => {
     );
     expect(given).toMatch(/^attribute alpha of LeakyRelu is 0\.1/);
     expect(absent).toBe('matched');
-    expect(reasons((op, { x }) => op.PRelu(x, { kind: 'a', axes: [0, 1], axis: 1 }), s)).toEqual([
+    expect(reasons((op, { x }) => op.Clip(x, { kind: 'a', axes: [0, 1], axis: 1 }), s)).toEqual([
       'matched',
     ]);
-    expect(reasons((op, { x }) => op.PRelu(x, { axes: [0] }), s)).toEqual([
-      'attribute axes of PRelu is [0,1]',
+    expect(reasons((op, { x }) => op.Clip(x, { axes: [0] }), s)).toEqual([
+      'attribute axes of Clip is [0,1]',
     ]);
   });
 
