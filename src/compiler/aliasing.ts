@@ -23,25 +23,26 @@ function firstGates(graph: Graph, gates: ReadonlyMap<Node, number>): Map<Node, n
   return first;
 }
 
-/**
- * Ancestors of `target` and the last gate among them (−1: none). Stops at gates and at the forward pass, which is
- * before every gate; without gates nothing is left out.
- */
-function behind(
-  target: Node,
-  gates: ReadonlyMap<Node, number>,
-): { nodes: Set<Node>; gate: number } {
+/** The last of the gates among the ancestors of each node; absent: none. */
+function lastGates(graph: Graph, gates: ReadonlyMap<Node, number>): Map<Node, number> {
+  const last = new Map<Node, number>();
+  for (const node of graph.nodes) {
+    let best = -1;
+    for (const value of node.inputs)
+      if (value?.producer)
+        best = Math.max(best, gates.get(value.producer) ?? last.get(value.producer) ?? -1);
+    if (best >= 0) last.set(node, best);
+  }
+  return last;
+}
+
+/** `target` and those of its ancestors that are not covered, nor have a covered one between them and it. */
+function behind(target: Node, covered: (node: Node) => boolean): Set<Node> {
   const nodes = new Set([target]);
-  let gate = -1;
   for (const node of nodes)
-    for (const value of node.inputs) {
-      const producer = value?.producer;
-      if (!producer) continue;
-      const own = gates.get(producer);
-      if (own !== undefined) gate = Math.max(gate, own);
-      else if (producer.phase !== 'forward' || gates.size === 0) nodes.add(producer);
-    }
-  return { nodes, gate };
+    for (const value of node.inputs)
+      if (value?.producer && !covered(value.producer)) nodes.add(value.producer);
+  return nodes;
 }
 
 /**
@@ -60,13 +61,16 @@ export function safeInPlace(
   const chained = [...gates].every(
     ([gate, index]) => index === gates.size - 1 || first.get(gate) === index + 1,
   );
+  const last = lastGates(graph, gates);
   const safe = new Set<Value>();
   for (const { old, next } of pairs) {
     if (!next.producer) continue;
-    const { nodes, gate } = behind(next.producer, gates);
-    const waitsFor = (reader: Node): boolean =>
-      nodes.has(reader) || (chained && (first.get(reader) ?? Infinity) <= gate);
-    if (old.users.every(waitsFor)) safe.add(old);
+    const gate = chained ? (last.get(next.producer) ?? -1) : -1;
+    // Ancestors of the gate are waited for, and so is all that comes before them.
+    const covered = (node: Node): boolean =>
+      (first.get(node) ?? Infinity) <= gate || gates.get(node) === gate;
+    const nodes = behind(next.producer, covered);
+    if (old.users.every((reader) => nodes.has(reader) || covered(reader))) safe.add(old);
   }
   return safe;
 }

@@ -18,7 +18,7 @@ const STRIDE = low(0x9e3779b9);
 const square = (x: number): number => Math.imul(x, low(2 * x + 1));
 
 /** A hash of 32 bits whose upper bits, those that count, depend on every bit of x. */
-export function mix(x: number): number {
+function mix(x: number): number {
   const y = square(x);
   return square(low(y + low(y / DIVISOR)));
 }
@@ -61,7 +61,7 @@ export const wordCount = (matrix: Matrix): number =>
 export const startWord = (i: number): number => Math.imul(i + 1, STRIDE);
 
 /** Two words that stand for a seed at a place. */
-export const keysOf = (seed: ArrayLike<number>, site: ArrayLike<number>): [number, number] => [
+const keysOf = (seed: ArrayLike<number>, site: ArrayLike<number>): [number, number] => [
   mix(low((seed[0] ?? 0) + (site[0] ?? 0))),
   mix(low((seed[1] ?? 0) + (site[1] ?? 0))),
 ];

@@ -7,7 +7,7 @@ import { ELEMENT_BYTES, elementCount, isStatic } from '../ir/index.js';
 import type { Node, Value } from '../ir/index.js';
 
 /** Bytes of a value; 0 while its shape is not known. */
-export const bytesOf = ({ type }: Value): number =>
+const bytesOf = ({ type }: Value): number =>
   type && isStatic(type.shape) ? elementCount(type.shape) * ELEMENT_BYTES[type.dtype] : 0;
 
 /** Bytes of everything that these nodes compute. */
