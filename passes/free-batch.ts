@@ -2,7 +2,7 @@
 // number. Out: the symbol N there, and no constant that spells the old batch size, as a Reshape target or as an
 // operand that is joined to samples. Invariant: the graph still computes the same for the batch size it was exported with.
 
-import { inferTypes } from '../src/analysis/index.js';
+import { batchAxis, extentAt, inferTypes } from '../src/analysis/index.js';
 import { Attributes, InlineData, Tensor, elementCount, int, isFloat } from '../src/ir/index.js';
 import type { ConstantData, Graph, Node, Value } from '../src/ir/index.js';
 import { inferNode } from '../src/ops/index.js';
@@ -15,21 +15,41 @@ const BATCH = 'N';
 /** The inputs that carry a batch: those that are not weights and have at least one dimension. */
 export const dataInputs = (graph: Graph): Value[] => graph.inputs.filter((v) => !v.constant);
 
-function freeReshapes(graph: Graph, batch: number): void {
+/** An Expand of what has the batch already need not ask for it. */
+function freeExpands(graph: Graph, batch: number): void {
   for (const node of [...graph.nodes]) {
-    if (node.domain !== '' || (node.op !== 'Reshape' && node.op !== 'Expand')) continue;
+    if (node.domain !== '' || node.op !== 'Expand') continue;
     const [data, shape] = node.inputs;
     const target = shape?.constant?.load().toArray();
-    if (!data || !shape || target?.[0] !== batch || target.length < 2) continue;
-    const leads = data.shape?.[0] === batch;
-    let first: number | undefined;
-    if (node.op === 'Expand') first = leads ? 1 : undefined;
-    else if (leads && node.attributes.int('allowzero', 0) === 0) first = 0;
-    else if (!target.includes(-1)) first = -1;
-    if (first === undefined) continue;
-    const freed = new InlineData(Tensor.ints([first, ...target.slice(1)]));
+    if (!shape || target?.[0] !== batch || target.length < 2 || data?.shape?.[0] !== batch)
+      continue;
+    const freed = new InlineData(Tensor.ints([1, ...target.slice(1)]));
     node.setInput(1, graph.addConstant(`${shape.name}.free`, freed));
   }
+}
+
+/** A Reshape target that spells the batch size, or a multiple of it, anywhere: that axis becomes the rest. */
+function freeTarget(graph: Graph, node: Node, batch: number): void {
+  const [data, shape] = node.inputs;
+  const from = data?.shape;
+  const target = shape?.constant?.load().toArray();
+  if (node.domain !== '' || node.op !== 'Reshape' || !from || !target) return;
+  if (node.attributes.int('allowzero', 0) !== 0) return;
+  const extents = from.map((dim) => extentAt(dim, BATCH, batch));
+  const all = extents.reduce<number>((n, d) => n * (d ?? NaN), 1);
+  const kept = target.map((d, axis) => (d === 0 ? (extents[axis] ?? NaN) : d));
+  const known = kept.filter((d) => d !== -1).reduce((n, d) => n * d, 1);
+  const spelled = kept.map((d) => (d === -1 ? all / known : d));
+  const axis = batchAxis(from, spelled, BATCH, batch);
+  if (axis === undefined || (target[axis] ?? 0) <= 0) return;
+  const same = from[axis] === BATCH && spelled[axis] === batch;
+  // A −1 elsewhere may stay only where the batch is copied.
+  const rest = same ? target : spelled;
+  const free = rest.map((d, i) => (i === axis ? (same ? 0 : -1) : d));
+  node.setInput(
+    1,
+    graph.addConstant(`${shape?.name ?? ''}.free`, new InlineData(Tensor.ints(free))),
+  );
 }
 
 /** Whether every element is 0, as of the channels that a shortcut is padded with. */
@@ -122,7 +142,7 @@ export const freeBatch = definePass({
     const [first] = dataInputs(graph);
     const batch = first?.shape?.[0];
     if (typeof batch !== 'number') return;
-    freeReshapes(graph, batch);
+    freeExpands(graph, batch);
     for (const input of dataInputs(graph)) {
       const { type } = input;
       if (!type?.shape || type.shape[0] !== batch) continue;
@@ -133,6 +153,7 @@ export const freeBatch = definePass({
     const contents: Contents = new WeakMap();
     for (const node of [...graph.nodes]) {
       freeConcat(graph, node, batch, contents);
+      freeTarget(graph, node, batch);
       tryInfer(node, contents);
     }
     graph.sort();

@@ -1,6 +1,7 @@
 // Facts about a graph that passes act on.
 
 export * from './axis-classes.js';
+export * from './batch-axis.js';
 export { leakOf, learns } from './candidates.js';
 export * from './dominance.js';
 export * from './reasons.js';
