@@ -10,6 +10,7 @@ import { coupleResidualBlocks } from './couple-residual-blocks.js';
 import { differentiatePass } from './differentiate.js';
 import { expandGroupNorm } from './expand-group-norm.js';
 import { findGroupNorm } from './find-group-norm.js';
+import { findLayerNorm } from './find-layer-norm.js';
 import { findCouplings } from './find-couplings.js';
 import { findResidualBlocksPass } from './find-residual-blocks.js';
 import { foldConstants } from './fold-constants.js';
@@ -44,6 +45,7 @@ export const importPipeline = [
   simplifyShapes,
   batchNormInference,
   inferTypesPass,
+  findLayerNorm,
   findGroupNorm,
   restoreBatchNorm,
 ];

@@ -9,7 +9,7 @@ import type { ResidualBlock } from './residual.js';
 
 export interface SectionBlock {
   readonly block: ResidualBlock;
-  /** What stands between the state and block.input; for identity blocks at most one ReLU. */
+  /** What stands between the state and block.input; for identity blocks at most one activation or norm. */
   readonly prefix: readonly Node[];
 }
 
@@ -62,12 +62,15 @@ function successor(
   return undefined;
 }
 
-/** The shortcut of an identity block skips the prefix: a ReLU may be skipped (it moves into the residual function),
- * more would be another network. The two paths of a projection both take it along. */
+/** What the shortcut of an identity block may skip, since it moves into the residual function: the activation after the
+ * Add of a v1 network, the normalization after the Add of a post-norm transformer. */
+const MOVABLE = new Set(['Relu', 'LayerNormalization']);
+
+/** More than one of these would be another network. The two paths of a projection both take the prefix along. */
 const fits = (block: ResidualBlock, prefix: readonly Node[]): boolean =>
   block.kind === 'projection' ||
   prefix.length === 0 ||
-  (prefix.length === 1 && prefix[0]?.domain === '' && prefix[0].op === 'Relu');
+  (prefix.length === 1 && prefix[0]?.domain === '' && MOVABLE.has(prefix[0].op));
 
 /** One operand of data, one result, same shape. */
 const isLight = (node: Node, data: Value): boolean =>
