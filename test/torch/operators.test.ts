@@ -10,7 +10,11 @@ import { gradientGraph } from '../ops/gradient-graph.js';
 import { singleNode } from '../ops/support.js';
 import { attributesOf } from './operator-cases.js';
 import type { Line, TorchCase } from './operator-cases.js';
-import { NOT_IN_TORCH, computingLines, layoutLines } from './operator-table.js';
+import { indexLines } from './operator-indices.js';
+import { layoutLines } from './operator-layout.js';
+import { reductionLines } from './operator-reductions.js';
+import { resizeLines } from './operator-resize.js';
+import { NOT_IN_TORCH, computingLines } from './operator-table.js';
 import { askPython } from './python.js';
 
 /** Rounding of float64 sums of some hundred terms, with a margin; a wrong formula costs order 1. */
@@ -18,7 +22,13 @@ const LIMIT = 1e-11;
 const RUNS = 30;
 const SEED = 20;
 
-const LINES: readonly Line[] = [...computingLines, ...layoutLines];
+const LINES: readonly Line[] = [
+  ...computingLines,
+  ...reductionLines,
+  ...layoutLines,
+  ...indexLines,
+  ...resizeLines,
+];
 
 const nameOf = ({ domain, type }: OpDefinition): string => (domain ? `${domain}.${type}` : type);
 const differentiableOps = allOps().filter((op) => 'gradient' in op);
@@ -89,12 +99,17 @@ function distance(ours: Float64Array, theirs: readonly number[]): number {
   }, 0);
 }
 
-function expectEqual(ours: readonly Tensor[], theirs: readonly Flat[], what: string): void {
+function expectEqual(
+  ours: readonly Tensor[],
+  theirs: readonly Flat[],
+  limit: number,
+  what: string,
+): void {
   expect(theirs.length, what).toBe(ours.length);
   ours.forEach((tensor, i) => {
     const { dims, data } = theirs[i] ?? { dims: [], data: [] };
     expect(tensor.dims, `${what} ${i}: shape`).toEqual(dims);
-    expect(distance(tensor.data, data), `${what} ${i}`).toBeLessThan(LIMIT);
+    expect(distance(tensor.data, data), `${what} ${i}`).toBeLessThan(limit);
   });
 }
 
@@ -110,20 +125,20 @@ const byLine = LINES.map((it) => {
     .map((given, index) => compared(op, it, given, index));
   const first = all.length;
   all.push(...made);
-  return { name: nameOf(op), indices: made.map((_, i) => first + i) };
+  return { name: nameOf(op), limit: it.limit ?? LIMIT, indices: made.map((_, i) => first + i) };
 });
 
 const answers = askPython('operators_reference.py', {
   cases: all.map(({ request }) => request),
 }) as readonly Answer[];
 
-describe.each(byLine)('$name', ({ indices }) => {
+describe.each(byLine)('$name', ({ limit, indices }) => {
   test('value and gradient', () => {
     for (const index of indices) {
       const [ours, theirs] = [all[index], answers[index]];
       if (!ours || !theirs) throw new Error('PyTorch gave no answer');
-      expectEqual(ours.values, theirs.results, `${ours.label}, result`);
-      expectEqual(ours.gradients, theirs.gradients, `${ours.label}, gradient`);
+      expectEqual(ours.values, theirs.results, limit, `${ours.label}, result`);
+      expectEqual(ours.gradients, theirs.gradients, limit, `${ours.label}, gradient`);
     }
   });
 });

@@ -44,14 +44,55 @@ def avg_pool(x, a):
 
 
 def sliced(x, starts, ends, axes, steps):
-    index = [slice(None)] * x.dim()
     for start, end, axis, step in zip(*(v.tolist() for v in (starts, ends, axes, steps))):
-        index[axis] = slice(start, end, step)
-    return x[tuple(index)]
+        x = x.index_select(axis, torch.tensor(range(*slice(start, end, step).indices(x.shape[axis]))))
+    return x
+
+
+def gather(x, index, axis):
+    axis %= x.dim()
+    picked = x.index_select(axis, index.reshape(-1) % x.shape[axis])
+    return picked.reshape(x.shape[:axis] + index.shape + x.shape[axis + 1 :])
+
+
+def gather_nd(x, index, batch):
+    result = x.shape[:batch] + index.shape[batch:-1] + x.shape[batch + index.shape[-1] :]
+    x = x.reshape(-1, *x.shape[batch:])
+    index = index.reshape(len(x), -1, index.shape[-1])
+    return torch.stack([one[at.unbind(-1)] for one, at in zip(x, index)]).reshape(result)
+
+
+def running_sum(x, axis, a):
+    ahead = x.flip(axis) if a["reverse"] else x
+    sums = ahead.cumsum(axis) - (ahead if a["exclusive"] else 0)
+    return sums.flip(axis) if a["reverse"] else sums
+
+
+def resize(x, scales, sizes, a):
+    rank = x.dim() - 2
+    mode = {"nearest": "nearest", "linear": [None, "linear", "bilinear", "trilinear"][rank], "cubic": "bicubic"}[a["mode"]]
+    if a.get("nearest_mode") == "round_prefer_ceil":
+        mode = "nearest-exact"
+    aligned = None if a["mode"] == "nearest" else a["coordinate_transformation_mode"] == "align_corners"
+    size = None if sizes is None else sizes.tolist()[2:]
+    factor = None if scales is None else scales.tolist()[2:]
+    return F.interpolate(x, size, factor, mode, aligned)
+
+
+def depth_to_space(x, block, mode):
+    if mode == "DCR":  # Blocks are the outer part of the channels; PyTorch has them inside.
+        x = x.unflatten(1, (block * block, -1)).transpose(1, 2).flatten(1, 2)
+    return F.pixel_shuffle(x, block)
+
+
+def space_to_depth(x, block):
+    y = F.pixel_unshuffle(x, block)
+    return y.unflatten(1, (-1, block * block)).transpose(1, 2).flatten(1, 2)
 
 
 def tensor(entry):
-    dtype = {"float64": torch.float64, "int64": torch.int64, "bool": torch.bool}[entry["dtype"]]
+    # Scales of a Resize are float32, and not computed with.
+    dtype = {"float64": torch.float64, "float32": torch.float64, "int64": torch.int64, "bool": torch.bool}[entry["dtype"]]
     return torch.tensor(entry["data"], dtype=torch.float64).reshape(entry["dims"]).to(dtype)
 
 
