@@ -16,7 +16,7 @@ import {
   shapeAndAxis,
 } from './operator-cases.js';
 import type { Line, TorchCase } from './operator-cases.js';
-import { convCases, convTransposeCases, poolCases } from './operator-windows.js';
+import { convCases, convTransposeCases, poolCases, roundedPoolCases } from './operator-windows.js';
 
 /** Operators with a gradient that PyTorch has no counterpart of, and what they are tested by instead. */
 export const NOT_IN_TORCH: ReadonlyMap<string, string> = new Map([
@@ -321,6 +321,10 @@ const windows: readonly Line[] = [
   ),
   line('MaxPool', 'max_pool(x[0], a)', poolCases('max')),
   line('AveragePool', 'avg_pool(x[0], a)', poolCases('average')),
+  ...(['ceil', 'same'] as const).flatMap((rounding) => [
+    line('MaxPool', 'max_pool(x[0], a)', roundedPoolCases('max', rounding)),
+    line('AveragePool', 'avg_pool(x[0], a)', roundedPoolCases('average', rounding)),
+  ]),
   line('GlobalAveragePool', 'x[0].mean(tuple(range(2, x[0].dim())), True)', channelwiseX()),
   line('GlobalMaxPool', 'x[0].amax(tuple(range(2, x[0].dim())), True)', channelwiseX()),
 ];

@@ -31,16 +31,35 @@ def conv_transpose(x, w, b, a):
     return f(x, w, b, a["strides"], a["pads"][:rank], a["output_padding"], a["group"], a["dilations"])
 
 
+def same_pads(x, a):
+    """Pads of auto_pad: as many windows as strides fit into the input, what is odd at the end or the beginning."""
+    begin, end = [], []
+    kernel = a["kernel_shape"]
+    for extent, k, stride, d in zip(x.shape[2:], kernel, a["strides"], a.get("dilations", [1] * len(kernel))):
+        total = max(0, (-(-extent // stride) - 1) * stride + (k - 1) * d + 1 - extent)
+        small, large = total // 2, total - total // 2
+        upper = a["auto_pad"] == "SAME_UPPER"
+        begin.append(small if upper else large)
+        end.append(large if upper else small)
+    return begin + end
+
+
 def max_pool(x, a):
     f = [None, F.max_pool1d, F.max_pool2d][x.dim() - 2]
-    wide = padded(x, a["pads"], float("-inf"))
+    if a.get("ceil_mode"):
+        return f(x, a["kernel_shape"], a["strides"], a["pads"][: x.dim() - 2], a["dilations"], True)
+    wide = padded(x, same_pads(x, a) if "auto_pad" in a else a["pads"], float("-inf"))
     return f(wide, a["kernel_shape"], a["strides"], 0, a["dilations"])
 
 
 def avg_pool(x, a):
     f = [None, F.avg_pool1d, F.avg_pool2d][x.dim() - 2]
+    if "auto_pad" in a:
+        pads = same_pads(x, a)
+        mean = lambda t: f(padded(t, pads), a["kernel_shape"], a["strides"])
+        return mean(x) if a["count_include_pad"] else mean(x) / mean(torch.ones_like(x))
     pads = a["pads"][: x.dim() - 2]
-    return f(x, a["kernel_shape"], a["strides"], pads, False, a["count_include_pad"] == 1)
+    return f(x, a["kernel_shape"], a["strides"], pads, a.get("ceil_mode") == 1, a["count_include_pad"] == 1)
 
 
 def sliced(x, starts, ends, axes, steps):
