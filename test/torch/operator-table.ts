@@ -1,5 +1,6 @@
-// Every operator with a gradient, and what it is in PyTorch: one line an operator. In Python, x are the operands and a the
-// attributes. A new operator with a gradient gets a line here, or a reason in NOT_IN_TORCH.
+// Operators with a gradient, and what they are in PyTorch: a line or more an operator, here and in the tables beside
+// (layout, indices, reductions, resize). In Python, x are the operands and a the attributes. A new operator with a
+// gradient gets a line, or a reason in NOT_IN_TORCH.
 
 import fc from 'fast-check';
 import { Tensor } from '../../src/ir/index.js';

@@ -15,10 +15,8 @@ import { layoutLines } from './operator-layout.js';
 import { reductionLines } from './operator-reductions.js';
 import { resizeLines } from './operator-resize.js';
 import { NOT_IN_TORCH, computingLines } from './operator-table.js';
-import { askPython } from './python.js';
+import { LIMIT, askOperators, expectEqual, plain } from './operator-compare.js';
 
-/** Rounding of float64 sums of some hundred terms, with a margin; a wrong formula costs order 1. */
-const LIMIT = 1e-11;
 const RUNS = 30;
 const SEED = 20;
 
@@ -40,8 +38,6 @@ interface Compared {
   readonly values: readonly Tensor[];
   readonly gradients: readonly Tensor[];
 }
-
-const plain = ({ dtype, dims, data }: Tensor): object => ({ dtype, dims, data: Array.from(data) });
 
 /** Our side of one case. */
 function compared(op: OpDefinition, line: Line, it: TorchCase, index: number): Compared {
@@ -80,39 +76,6 @@ function compared(op: OpDefinition, line: Line, it: TorchCase, index: number): C
   };
 }
 
-interface Flat {
-  readonly dims: readonly number[];
-  readonly data: readonly number[];
-}
-
-interface Answer {
-  readonly results: readonly Flat[];
-  readonly gradients: readonly Flat[];
-}
-
-/** Largest difference, relative to the largest element or 1: operands are of order 1, and some gradients truly 0. */
-function distance(ours: Float64Array, theirs: readonly number[]): number {
-  const scale = theirs.reduce((most, v) => Math.max(most, Math.abs(v)), 1);
-  return ours.reduce((worst, v, i) => {
-    const error = Math.abs(v - (theirs[i] ?? NaN)) / scale;
-    return Number.isNaN(error) ? Infinity : Math.max(worst, error);
-  }, 0);
-}
-
-function expectEqual(
-  ours: readonly Tensor[],
-  theirs: readonly Flat[],
-  limit: number,
-  what: string,
-): void {
-  expect(theirs.length, what).toBe(ours.length);
-  ours.forEach((tensor, i) => {
-    const { dims, data } = theirs[i] ?? { dims: [], data: [] };
-    expect(tensor.dims, `${what} ${i}: shape`).toEqual(dims);
-    expect(distance(tensor.data, data), `${what} ${i}`).toBeLessThan(limit);
-  });
-}
-
 /** Every line with the indices of its cases in what Python is asked. */
 const all: Compared[] = [];
 const byLine = LINES.map((it) => {
@@ -128,9 +91,7 @@ const byLine = LINES.map((it) => {
   return { name: nameOf(op), limit: it.limit ?? LIMIT, indices: made.map((_, i) => first + i) };
 });
 
-const answers = askPython('operators_reference.py', {
-  cases: all.map(({ request }) => request),
-}) as readonly Answer[];
+const answers = askOperators(all.map(({ request }) => request));
 
 describe.each(byLine)('$name', ({ limit, indices }) => {
   test('value and gradient', () => {
