@@ -107,10 +107,14 @@ export const roundedPoolCases = (
   cases(
     fc.tuple(windows, channels, range(0, 1), fc.constantFrom('SAME_UPPER', 'SAME_LOWER')),
     ([given, { batch, inner }, count, autoPad], draw) => {
-      // PyTorch pads both sides alike, by half a kernel at most; its averages have no dilation.
+      // PyTorch pads both sides alike, by half a kernel at most; its averages have no dilation. ONNX Runtime refuses
+      // auto_pad where strides leave elements out, as the pads would be negative; with dilations the compiler does.
       const all = given.map((w) => {
         const begin = Math.min(w.begin, w.kernel >> 1);
-        return { ...w, begin, end: begin, dilation: kind === 'max' ? w.dilation : 1 };
+        const padded = { ...w, begin, end: begin };
+        if (rounding === 'same')
+          return { ...padded, stride: Math.min(w.stride, w.kernel), dilation: 1 };
+        return { ...padded, dilation: kind === 'max' ? w.dilation : 1 };
       });
       const { kernel_shape = [], strides = [], dilations = [], pads = [] } = shared(all);
       return {
