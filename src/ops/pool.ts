@@ -56,6 +56,13 @@ const maxPool = defineOp({
         `node ${ctx.node.name} (MaxPool)`,
         'storage_order=1 (column-major indices) is not supported',
       );
+    const dilated = (ctx.attributes.ints('dilations') ?? []).some((d) => d !== 1);
+    if (dilated && ctx.attributes.string('auto_pad', 'NOTSET').startsWith('SAME'))
+      throw new DiagnosticError(
+        'op/unsupported',
+        `node ${ctx.node.name} (MaxPool)`,
+        'ONNX Runtime pads it as if there were no dilations, against the ONNX standard; give pads instead of auto_pad',
+      );
     const shape = pooledShape(ctx);
     return [
       { dtype: ctx.type(0).dtype, shape },

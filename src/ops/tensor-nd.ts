@@ -5,10 +5,11 @@ import { Attributes, Tensor, elementCount, int, string } from '../ir/index.js';
 import type { Dim, Shape, Value } from '../ir/index.js';
 import { inAxis, outAxis } from './axes.js';
 import { wrapIndex } from './broadcast.js';
-import { stridesOf } from './elements.js';
+import { impossible, stridesOf } from './elements.js';
 import { expandLike, knownShape, noGradient, scalarLike } from './gradient-parts.js';
 import { defineOp } from './definition.js';
 import type { AxisLink, GradientContext, InferContext, OpDefinition } from './definition.js';
+import { combinerOf, reductionOf } from './tensor-scatter.js';
 
 /** First elements of the slices that the coordinates name in data of these dims, below `batch` shared axes. */
 function sliceStarts(index: Tensor, dims: readonly number[], batch: number): number[] {
@@ -150,19 +151,10 @@ function gatherNdGradient(ctx: GradientContext): Value {
 
 // ---- ScatterND
 
-const combine: Readonly<Record<string, (old: number, update: number) => number>> = {
-  none: (_, update) => update,
-  add: (old, update) => old + update,
-  mul: (old, update) => old * update,
-};
-
-const reductionOf = (ctx: Pick<InferContext, 'attributes'>): string =>
-  ctx.attributes.string('reduction', 'none');
-
 const scatterNd = defineOp({
   type: 'ScatterND',
   infer: (ctx) => {
-    if (!(reductionOf(ctx) in combine)) ctx.fail(`its reduction is ${reductionOf(ctx)}`);
+    combinerOf(ctx.attributes, (why) => ctx.fail(why));
     return [ctx.type(0)];
   },
   // A list of extents with some of them replaced.
@@ -171,25 +163,28 @@ const scatterNd = defineOp({
     const index = ctx.numbers(1);
     const updates = ctx.content(2);
     if (!content || !index || !updates || ctx.shape(0).length !== 1) return undefined;
-    if (index.length !== updates.length || reductionOf(ctx) !== 'none') return undefined;
+    if (index.length !== updates.length || reductionOf(ctx.attributes) !== 'none') return undefined;
     const next: Dim[] = [...content];
     index.forEach((at, i) => (next[wrapIndex(at, content.length)] = updates[i] as Dim));
     return next;
   },
   evaluate: (ctx) => {
     const [x, index, updates] = [ctx.input(0), ctx.input(1), ctx.input(2)];
-    const f = combine[reductionOf(ctx)] ?? ((): number => NaN);
+    const combine = combinerOf(ctx.attributes, impossible);
     const out = new Tensor(x.dtype, x.dims, x.data.slice());
     const size = elementCount(x.dims.slice(index.dims.at(-1) ?? 0));
     sliceStarts(index, x.dims, 0).forEach((at, i) => {
       for (let k = 0; k < size; k++)
-        out.data[at + k] = f(out.data[at + k] as number, updates.data[i * size + k] as number);
+        out.data[at + k] = combine(
+          out.data[at + k] as number,
+          updates.data[i * size + k] as number,
+        );
     });
     return [out];
   },
   gradient: (ctx) => {
     const { b, node } = ctx;
-    const reduction = reductionOf(ctx);
+    const reduction = reductionOf(ctx.attributes);
     if (reduction === 'mul' && (ctx.wants(0) || ctx.wants(2)))
       noGradient(node, 'reduction=mul has no gradient rule');
     const replaced = (): Value =>

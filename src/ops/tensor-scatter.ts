@@ -4,7 +4,7 @@
 import { Attributes, Tensor, elementCount, int, string } from '../ir/index.js';
 import type { Value } from '../ir/index.js';
 import { axisOf, inferAxis, wrapIndex } from './broadcast.js';
-import { stridesOf } from './elements.js';
+import { impossible, stridesOf } from './elements.js';
 import { expandLike, noGradient, scalarLike } from './gradient-parts.js';
 import { defineOp } from './definition.js';
 import type { OpDefinition } from './definition.js';
@@ -62,25 +62,43 @@ const gatherElements = defineOp({
   ],
 });
 
+type Combine = (old: number, update: number) => number;
+
+const COMBINERS: ReadonlyMap<string, Combine> = new Map([
+  ['none', (_, update) => update],
+  ['add', (old, update) => old + update],
+  ['mul', (old, update) => old * update],
+]);
+
+export const reductionOf = (attributes: Attributes): string =>
+  attributes.string('reduction', 'none');
+
+/** What an update makes of the element it lands on. */
+export const combinerOf = (attributes: Attributes, fail: (why: string) => never): Combine =>
+  COMBINERS.get(reductionOf(attributes)) ?? fail(`its reduction is ${reductionOf(attributes)}`);
+
 const scatterElements = defineOp({
   type: 'ScatterElements',
-  infer: (ctx) => [ctx.type(0)],
+  infer: (ctx) => {
+    combinerOf(ctx.attributes, (why) => ctx.fail(why));
+    return [ctx.type(0)];
+  },
   evaluate: (ctx) => {
     const x = ctx.input(0);
     const updates = ctx.input(2);
-    const adds = ctx.attributes.string('reduction', 'none') === 'add';
+    const combine = combinerOf(ctx.attributes, impossible);
     const offsets = elementOffsets(ctx.input(1), x.dims, axisOf(ctx.attributes, x.dims.length));
     const out = new Tensor(x.dtype, x.dims, x.data.slice());
     offsets.forEach((at, i) => {
-      out.data[at] = (updates.data[i] as number) + (adds ? (out.data[at] as number) : 0);
+      out.data[at] = combine(out.data[at] as number, updates.data[i] as number);
     });
     return [out];
   },
   gradient: (ctx) => {
     const { b } = ctx;
-    const reduction = ctx.attributes.string('reduction', 'none');
-    if (reduction !== 'none' && reduction !== 'add')
-      noGradient(ctx.node, `reduction=${reduction} has no gradient rule`);
+    const reduction = reductionOf(ctx.attributes);
+    if (reduction === 'mul' && (ctx.wants(0) || ctx.wants(2)))
+      noGradient(ctx.node, 'reduction=mul has no gradient rule');
     const attributes = { axis: int(ctx.attributes.int('axis', 0)) };
     const replaced = (): Value => {
       const zeros = expandLike(b, scalarLike(b, ctx.grad(), 0), ctx.input(2));
@@ -112,6 +130,12 @@ const scatterElements = defineOp({
         random.tensor([2, 3]),
       ],
       attributes: new Attributes({ axis: int(1), reduction: string('add') }),
+    },
+    {
+      label: 'multiplied, on integers',
+      inputs: [Tensor.ints([1, 2, 3]), Tensor.ints([2, 0, -1]), Tensor.ints([5, 6, 7])],
+      attributes: new Attributes({ reduction: string('mul') }),
+      differentiable: [],
     },
   ],
 });

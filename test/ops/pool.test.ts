@@ -45,6 +45,14 @@ test('SAME pads uneven windows at the named end', () => {
   expect(same('SAME_LOWER')[0]).toEqual([1, 3]);
 });
 
+test('SAME with dilations is refused, as ONNX Runtime has pads of its own for it', () => {
+  const same = { ...kernel, pads: ints([0, 0]), auto_pad: string('SAME_UPPER') };
+  expect(() => run('MaxPool', { ...same, dilations: ints([2]) }, 1, 2, 3, 4)).toThrow(
+    'op/unsupported',
+  );
+  expect(run('MaxPool', { ...same, dilations: ints([1]) }, 1, 2, 3, 4)[0]).toEqual([3, 4]);
+});
+
 test('a symbolic batch passes through, a symbolic extent where the window keeps it', () => {
   const shapeOf = (shape: Shape, attributes: Record<string, Attribute>): Shape | undefined => {
     const b = new Builder(new Graph(), { phase: 'forward', path: 't' });

@@ -4,11 +4,10 @@
 // Elements are small integers and only moved or added, so results must be equal exactly.
 
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
-import { Attributes, InlineData, Model, Tensor, int, string } from '../../src/ir/index.js';
-import { WORKING_OPSET, evaluateNode, inferNode, interpret } from '../../src/ops/index.js';
-import type { OpSample } from '../../src/ops/index.js';
-import { difference, runOrt } from './support.js';
+import { test } from 'vitest';
+import { Attributes, Tensor, int, string } from '../../src/ir/index.js';
+import { agree } from './agree.js';
+import type { Sample } from './agree.js';
 
 const RUNS = 400;
 
@@ -19,55 +18,9 @@ const counting = (dims: readonly number[]): Tensor => {
   return out;
 };
 
-type Sample = Omit<OpSample, 'label'> & { readonly type: string };
-
 /** Random samples of one kind, the same in every run. */
 const samples = (arbitrary: fc.Arbitrary<Sample>): Sample[] =>
   fc.sample(arbitrary, { numRuns: RUNS, seed: 20 });
-
-/** Runs all samples as constants and inputs of one model, by the reference and by ONNX Runtime. */
-async function agree(list: readonly Sample[]): Promise<void> {
-  const model = new Model();
-  model.opsets.set('', WORKING_OPSET);
-  const { graph } = model;
-  const feeds = new Map();
-  list.forEach((sample, n) => {
-    const operands = sample.inputs.map((tensor, i) => {
-      if (!tensor) return undefined;
-      if (i > 0 && tensor.dtype === 'int64')
-        return graph.addConstant(`c${n}.${i}`, new InlineData(tensor));
-      const value = graph.addInput(`x${n}.${i}`, { dtype: tensor.dtype, shape: tensor.dims });
-      feeds.set(value, tensor);
-      return value;
-    });
-    const node = graph.addNode({
-      op: sample.type,
-      inputs: operands,
-      outputs: [`y${n}`],
-      ...(sample.attributes ? { attributes: sample.attributes } : {}),
-    });
-    inferNode(node);
-    const [result] = evaluateNode(node, sample.inputs);
-    expect(node.output().type, describe(sample)).toEqual({
-      dtype: result?.dtype,
-      shape: result?.dims,
-    });
-    graph.outputs.push(node.output());
-  });
-  const reference = interpret(graph, feeds);
-  const actual = await runOrt(model, feeds);
-  list.forEach((sample, n) => {
-    const [want, got] = [reference.get(graph.outputs[n] as never), actual[n]];
-    if (!want || !got) throw new Error('no result');
-    expect(got.dims, describe(sample)).toEqual(want.dims);
-    expect(difference(got, want), describe(sample)).toBe(0);
-  });
-}
-
-const describe = (sample: Sample): string =>
-  `${sample.type} ${JSON.stringify(
-    sample.inputs.map((t) => t && (t.dtype === 'int64' ? t.toArray() : t.dims)),
-  )}`;
 
 const dims = (rank: { min?: number; max: number }, extent = 4): fc.Arbitrary<number[]> =>
   fc.array(fc.integer({ min: 1, max: extent }), {

@@ -25,6 +25,8 @@ export interface Line {
   /** The same in Python: x are the operands, a the attributes; see operators_reference.py. */
   readonly torch: string;
   readonly cases: fc.Arbitrary<TorchCase>;
+  /** Largest difference allowed, where it is not rounding in float64. */
+  readonly limit?: number;
 }
 
 /** One line of the table. */

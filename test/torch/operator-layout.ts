@@ -1,7 +1,7 @@
 // The part of the table with operators that move, repeat, choose or join elements.
 
 import fc from 'fast-check';
-import { Tensor, elementCount } from '../../src/ir/index.js';
+import { Tensor } from '../../src/ir/index.js';
 import { elementCode } from '../../src/ops/index.js';
 import { cases, line, one, shape, shapeAndAxes, shapeAndAxis } from './operator-cases.js';
 import type { Line } from './operator-cases.js';
@@ -21,6 +21,12 @@ const permuted = shape(1, 4).chain((dims) =>
 );
 
 const place = (axis: number, rank: number): number => (axis < 0 ? axis + rank : axis);
+
+/** [N,C,H,W] and a size of blocks. */
+const images = fc.record({
+  dims: shape(4, 4),
+  block: fc.integer({ min: 1, max: 3 }),
+});
 
 export const layoutLines: readonly Line[] = [
   line('Identity', 'x[0]', one()),
@@ -113,33 +119,38 @@ export const layoutLines: readonly Line[] = [
     }),
   ),
   line(
-    'Gather',
-    'x[0].index_select(a["axis"], x[1].reshape(-1)).reshape(x[0].shape[: a["axis"]] + x[1].shape + x[0].shape[a["axis"] + 1 :])',
-    cases(fc.tuple(shapeAndAxis(), shape(0, 2)), ([given, at], draw, random) => {
-      const axis = place(given.axis, given.dims.length);
-      const indices = Tensor.zeros('int64', at);
-      for (let i = 0; i < indices.size; i++)
-        indices.data[i] = random.integer(0, (given.dims[axis] ?? 1) - 1);
-      return { inputs: [draw(given.dims), indices], attributes: { axis }, differentiable: [0] };
-    }),
+    'DepthToSpace',
+    'depth_to_space(x[0], a["blocksize"], a["mode"])',
+    cases(fc.tuple(images, fc.constantFrom('DCR', 'CRD')), ([{ dims, block }, mode], draw) => ({
+      inputs: [draw(dims.map((d, i) => (i === 1 ? d * block * block : d)))],
+      attributes: { blocksize: block, mode },
+    })),
   ),
   line(
-    'GatherElements',
-    'x[0].gather(a["axis"], x[1])',
-    cases(shapeAndAxis(), ({ dims, axis }, draw, random) => {
-      const indices = Tensor.zeros('int64', dims);
-      const extent = dims[place(axis, dims.length)] ?? 1;
-      for (let i = 0; i < elementCount(dims); i++) indices.data[i] = random.integer(0, extent - 1);
-      return { inputs: [draw(dims), indices], attributes: { axis }, differentiable: [0] };
-    }),
+    'SpaceToDepth',
+    'space_to_depth(x[0], a["blocksize"])',
+    cases(images, ({ dims, block }, draw) => ({
+      inputs: [draw(dims.map((d, i) => (i > 1 ? d * block : d)))],
+      attributes: { blocksize: block },
+    })),
   ),
   line(
     'Slice',
     'sliced(x[0], x[1], x[2], x[3], x[4])',
     cases(shapeAndAxes, ({ dims, axes }, draw, random) => {
-      const starts = axes.map((axis) => random.integer(0, (dims[axis] ?? 1) - 1));
-      const ends = axes.map((axis, i) => random.integer((starts[i] ?? 0) + 1, dims[axis] ?? 1));
-      const steps = axes.map(() => random.integer(1, 3));
+      // Forwards from start to end, or backwards; each bound counted from either end. Before the first element is -d - 1.
+      const list = axes.map((axis) => {
+        const extent = dims[axis] ?? 1;
+        const step = random.integer(1, 3) * (random.uniform() < 0.5 ? -1 : 1);
+        const from = random.integer(0, extent - 1);
+        const to = step > 0 ? random.integer(from + 1, extent + 2) : random.integer(-1, from - 1);
+        const fromEnd = (at: number): number => (random.uniform() < 0.5 ? at - extent : at);
+        const end = to < 0 || to < extent ? (to < 0 ? to - extent : fromEnd(to)) : to;
+        return { start: fromEnd(from), end, step };
+      });
+      const starts = list.map(({ start }) => start);
+      const ends = list.map(({ end }) => end);
+      const steps = list.map(({ step }) => step);
       return {
         inputs: [draw(dims), ...constants(starts, ends, axes, steps)],
         constants: [1, 2, 3, 4],

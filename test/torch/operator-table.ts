@@ -1,5 +1,6 @@
-// Every operator with a gradient, and what it is in PyTorch: one line an operator. In Python, x are the operands and a the
-// attributes. A new operator with a gradient gets a line here, or a reason in NOT_IN_TORCH.
+// Operators with a gradient, and what they are in PyTorch: a line or more an operator, here and in the tables beside
+// (layout, indices, reductions, resize). In Python, x are the operands and a the attributes. A new operator with a
+// gradient gets a line, or a reason in NOT_IN_TORCH.
 
 import fc from 'fast-check';
 import { Tensor } from '../../src/ir/index.js';
@@ -13,11 +14,10 @@ import {
   positive,
   several,
   shape,
-  shapeAndAxes,
   shapeAndAxis,
 } from './operator-cases.js';
 import type { Line, TorchCase } from './operator-cases.js';
-import { convCases, convTransposeCases, poolCases } from './operator-windows.js';
+import { convCases, convTransposeCases, poolCases, roundedPoolCases } from './operator-windows.js';
 
 /** Operators with a gradient that PyTorch has no counterpart of, and what they are tested by instead. */
 export const NOT_IN_TORCH: ReadonlyMap<string, string> = new Map([
@@ -33,11 +33,6 @@ const EPSILON = 1e-3;
 const alongAxis = cases(shapeAndAxis(), ({ dims, axis }, draw) => ({
   inputs: [draw(dims, 2)],
   attributes: { axis },
-}));
-
-const reduced = cases(shapeAndAxes, ({ dims, axes, keepdims }, draw) => ({
-  inputs: [draw(dims)],
-  attributes: { axes, keepdims },
 }));
 
 const scalar = (value: number): Tensor => Tensor.of('float64', [], [value]);
@@ -116,6 +111,19 @@ const choices = cases(broadcastShapes(3), ([a = [], b = [], c = []], draw) => ({
   differentiable: [1, 2],
 }));
 
+const masks = cases(shape(0, 4), (dims, draw) => ({
+  inputs: [
+    draw(dims),
+    new Tensor(
+      'bool',
+      dims,
+      draw(dims).data.map((v) => (v > -0.5 ? 1 : 0)),
+    ),
+  ],
+  attributes: { scale: 1.25 },
+  floats: ['scale'],
+}));
+
 const limited = cases(shape(), (dims, draw) => ({
   inputs: [draw(dims, 2), scalar(-0.75), scalar(1.25)],
   constants: [1, 2],
@@ -176,7 +184,16 @@ const arithmetic: readonly Line[] = [
       several(2, (t, i) => (i === 0 ? positive(t) : t)),
     ),
   ),
+  line(
+    'Mod',
+    'torch.fmod(x[0], x[1])',
+    cases(broadcastShapes(2), ([a = [], b = []], draw) => ({
+      inputs: [draw(a, 3), nonzero(draw(b))],
+      attributes: { fmod: 1 },
+    })),
+  ),
   line('Sum', 'x[0] + x[1] + x[2]', several(3)),
+  line('Mean', '(x[0] + x[1] + x[2]) / 3', several(3)),
   line('Max', 'torch.maximum(torch.maximum(x[0], x[1]), x[2])', several(3)),
   line('Min', 'torch.minimum(torch.minimum(x[0], x[1]), x[2])', several(3)),
   line('Where', 'torch.where(x[0], x[1], x[2])', choices),
@@ -199,6 +216,8 @@ const arithmetic: readonly Line[] = [
     one((draw, dims) => nonzero(draw(dims))),
   ),
   line('Erf', 'torch.erf(x[0])', one()),
+  line('Sin', 'x[0].sin()', one()),
+  line('Cos', 'x[0].cos()', one()),
   line('MatMul', 'x[0] @ x[1]', products),
   line(
     'Gemm',
@@ -235,7 +254,15 @@ const activations: readonly Line[] = [
   line('Softplus', 'F.softplus(x[0], threshold=1e9)', one()),
   line('Softsign', 'F.softsign(x[0])', one()),
   line('ThresholdedRelu', 'F.threshold(x[0], a["alpha"], 0.0)', one(undefined, { alpha: 0.4 })),
+  line(
+    'Shrink',
+    // A jump at ±lambd, and what is left moved towards 0.
+    'F.hardshrink(x[0], a["lambd"]) - a["bias"] * F.hardshrink(x[0], a["lambd"]).sign()',
+    fc.oneof(one(undefined, { lambd: 0.5, bias: 0 }), one(undefined, { lambd: 0.7, bias: 0.3 })),
+  ),
+  line('Shrink', 'F.softshrink(x[0], a["lambd"])', one(undefined, { lambd: 0.4, bias: 0.4 })),
   line('PRelu', 'torch.where(x[0] > 0, x[0], x[1] * x[0])', slopes),
+  line('revnetify.Masked', 'a["scale"] * x[0] * x[1]', masks),
   line('Softmax', 'F.softmax(x[0], a["axis"])', alongAxis),
   line('LogSoftmax', 'F.log_softmax(x[0], a["axis"])', alongAxis),
   line('SoftmaxCrossEntropyLoss', 'F.cross_entropy(x[0], x[1], reduction=a["reduction"])', losses),
@@ -295,6 +322,10 @@ const windows: readonly Line[] = [
   ),
   line('MaxPool', 'max_pool(x[0], a)', poolCases('max')),
   line('AveragePool', 'avg_pool(x[0], a)', poolCases('average')),
+  ...(['ceil', 'same'] as const).flatMap((rounding) => [
+    line('MaxPool', 'max_pool(x[0], a)', roundedPoolCases('max', rounding)),
+    line('AveragePool', 'avg_pool(x[0], a)', roundedPoolCases('average', rounding)),
+  ]),
   line('GlobalAveragePool', 'x[0].mean(tuple(range(2, x[0].dim())), True)', channelwiseX()),
   line('GlobalMaxPool', 'x[0].amax(tuple(range(2, x[0].dim())), True)', channelwiseX()),
 ];
@@ -303,29 +334,9 @@ function channelwiseX(): fc.Arbitrary<TorchCase> {
   return cases(planes(), (dims, draw) => ({ inputs: [draw(dims)] }));
 }
 
-const reductions: readonly Line[] = [
-  line(
-    'ReduceSum',
-    'x[0].sum(x[1].tolist(), a["keepdims"] == 1)',
-    cases(shapeAndAxes, ({ dims, axes, keepdims }, draw) => ({
-      inputs: [draw(dims), Tensor.ints(axes)],
-      constants: [1],
-      attributes: { keepdims },
-    })),
-  ),
-  line('ReduceSumSquare', '(x[0] ** 2).sum(a["axes"], a["keepdims"] == 1)', reduced),
-  line('ReduceMean', 'x[0].mean(a["axes"], a["keepdims"] == 1)', reduced),
-  line('ReduceMax', 'x[0].amax(a["axes"], a["keepdims"] == 1)', reduced),
-  line('ReduceMin', 'x[0].amin(a["axes"], a["keepdims"] == 1)', reduced),
-];
-
-/** Lines of operators that move elements are in a file of their own. */
-export { layoutLines } from './operator-layout.js';
-
 export const computingLines: readonly Line[] = [
   ...arithmetic,
   ...activations,
   ...norms,
   ...windows,
-  ...reductions,
 ];

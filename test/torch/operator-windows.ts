@@ -98,3 +98,33 @@ export const poolCases = (kind: 'max' | 'average'): fc.Arbitrary<TorchCase> =>
       },
     };
   });
+
+/** Windows whose padding follows from the extents, or whose number is rounded up. */
+export const roundedPoolCases = (
+  kind: 'max' | 'average',
+  rounding: 'ceil' | 'same',
+): fc.Arbitrary<TorchCase> =>
+  cases(
+    fc.tuple(windows, channels, range(0, 1), fc.constantFrom('SAME_UPPER', 'SAME_LOWER')),
+    ([given, { batch, inner }, count, autoPad], draw) => {
+      // PyTorch pads both sides alike, by half a kernel at most; its averages have no dilation. ONNX Runtime refuses
+      // auto_pad where strides leave elements out, as the pads would be negative; with dilations the compiler does.
+      const all = given.map((w) => {
+        const begin = Math.min(w.begin, w.kernel >> 1);
+        const padded = { ...w, begin, end: begin };
+        if (rounding === 'same')
+          return { ...padded, stride: Math.min(w.stride, w.kernel), dilation: 1 };
+        return { ...padded, dilation: kind === 'max' ? w.dilation : 1 };
+      });
+      const { kernel_shape = [], strides = [], dilations = [], pads = [] } = shared(all);
+      return {
+        inputs: [draw([batch, inner, ...all.map((w) => reachOf(w) + w.room)])],
+        attributes: {
+          kernel_shape,
+          strides,
+          ...(kind === 'max' ? { dilations } : { count_include_pad: count }),
+          ...(rounding === 'ceil' ? { pads, ceil_mode: 1 } : { auto_pad: autoPad }),
+        },
+      };
+    },
+  );

@@ -10,15 +10,23 @@ import { gradientGraph } from '../ops/gradient-graph.js';
 import { singleNode } from '../ops/support.js';
 import { attributesOf } from './operator-cases.js';
 import type { Line, TorchCase } from './operator-cases.js';
-import { NOT_IN_TORCH, computingLines, layoutLines } from './operator-table.js';
-import { askPython } from './python.js';
+import { indexLines } from './operator-indices.js';
+import { layoutLines } from './operator-layout.js';
+import { reductionLines } from './operator-reductions.js';
+import { resizeLines } from './operator-resize.js';
+import { NOT_IN_TORCH, computingLines } from './operator-table.js';
+import { LIMIT, askOperators, expectEqual, plain } from './operator-compare.js';
 
-/** Rounding of float64 sums of some hundred terms, with a margin; a wrong formula costs order 1. */
-const LIMIT = 1e-11;
 const RUNS = 30;
 const SEED = 20;
 
-const LINES: readonly Line[] = [...computingLines, ...layoutLines];
+const LINES: readonly Line[] = [
+  ...computingLines,
+  ...reductionLines,
+  ...layoutLines,
+  ...indexLines,
+  ...resizeLines,
+];
 
 const nameOf = ({ domain, type }: OpDefinition): string => (domain ? `${domain}.${type}` : type);
 const differentiableOps = allOps().filter((op) => 'gradient' in op);
@@ -30,8 +38,6 @@ interface Compared {
   readonly values: readonly Tensor[];
   readonly gradients: readonly Tensor[];
 }
-
-const plain = ({ dtype, dims, data }: Tensor): object => ({ dtype, dims, data: Array.from(data) });
 
 /** Our side of one case. */
 function compared(op: OpDefinition, line: Line, it: TorchCase, index: number): Compared {
@@ -70,34 +76,6 @@ function compared(op: OpDefinition, line: Line, it: TorchCase, index: number): C
   };
 }
 
-interface Flat {
-  readonly dims: readonly number[];
-  readonly data: readonly number[];
-}
-
-interface Answer {
-  readonly results: readonly Flat[];
-  readonly gradients: readonly Flat[];
-}
-
-/** Largest difference, relative to the largest element or 1: operands are of order 1, and some gradients truly 0. */
-function distance(ours: Float64Array, theirs: readonly number[]): number {
-  const scale = theirs.reduce((most, v) => Math.max(most, Math.abs(v)), 1);
-  return ours.reduce((worst, v, i) => {
-    const error = Math.abs(v - (theirs[i] ?? NaN)) / scale;
-    return Number.isNaN(error) ? Infinity : Math.max(worst, error);
-  }, 0);
-}
-
-function expectEqual(ours: readonly Tensor[], theirs: readonly Flat[], what: string): void {
-  expect(theirs.length, what).toBe(ours.length);
-  ours.forEach((tensor, i) => {
-    const { dims, data } = theirs[i] ?? { dims: [], data: [] };
-    expect(tensor.dims, `${what} ${i}: shape`).toEqual(dims);
-    expect(distance(tensor.data, data), `${what} ${i}`).toBeLessThan(LIMIT);
-  });
-}
-
 /** Every line with the indices of its cases in what Python is asked. */
 const all: Compared[] = [];
 const byLine = LINES.map((it) => {
@@ -110,20 +88,18 @@ const byLine = LINES.map((it) => {
     .map((given, index) => compared(op, it, given, index));
   const first = all.length;
   all.push(...made);
-  return { name: nameOf(op), indices: made.map((_, i) => first + i) };
+  return { name: nameOf(op), limit: it.limit ?? LIMIT, indices: made.map((_, i) => first + i) };
 });
 
-const answers = askPython('operators_reference.py', {
-  cases: all.map(({ request }) => request),
-}) as readonly Answer[];
+const answers = askOperators(all.map(({ request }) => request));
 
-describe.each(byLine)('$name', ({ indices }) => {
+describe.each(byLine)('$name', ({ limit, indices }) => {
   test('value and gradient', () => {
     for (const index of indices) {
       const [ours, theirs] = [all[index], answers[index]];
       if (!ours || !theirs) throw new Error('PyTorch gave no answer');
-      expectEqual(ours.values, theirs.results, `${ours.label}, result`);
-      expectEqual(ours.gradients, theirs.gradients, `${ours.label}, gradient`);
+      expectEqual(ours.values, theirs.results, limit, `${ours.label}, result`);
+      expectEqual(ours.gradients, theirs.gradients, limit, `${ours.label}, gradient`);
     }
   });
 });
