@@ -251,6 +251,8 @@ export const appendLoss = definePass({
         : crossEntropy(ending, graph, settings, b);
     graph.outputs.splice(0, graph.outputs.length, ended.loss, ended.correct);
     graph.removeDead();
-    state.loss = { images, kind: ending.kind, ...ended };
+    const { kind, output, shape } = ending;
+    const axis = kind === 'mse' ? undefined : classAxis(shape);
+    state.loss = { images, kind, output: output.name, classAxis: axis, ...ended };
   },
 });

@@ -15,8 +15,8 @@ import type { Runtime, SessionOptions } from './session.js';
 
 /** One batch and the settings of one run. */
 export interface RunInputs {
-  /** As the plan's input of that role: batch × channels × height × width, already normalised. */
-  readonly images: Float32Array;
+  /** As the plan's input of that role: batch × channels × height × width, already normalised, or token numbers. */
+  readonly images: Float32Array | BigInt64Array;
   /** Labels, or the float targets of a squared error: in the shape of the plan's input. */
   readonly labels: BigInt64Array | Float32Array;
   /** Two words that no other run of a training has; read where the plan has a seed. */
@@ -28,7 +28,7 @@ export interface RunInputs {
 export interface StepOutputs {
   /** Mean over the batch. */
   readonly loss: number;
-  /** How many of the batch were classified correctly. */
+  /** How many of the batch were classified correctly; fractions where a sample has several labels. */
   readonly correct: number;
 }
 

@@ -16,8 +16,8 @@ import type { SessionOptions } from './session.js';
 
 /** One batch and the settings of its step. */
 export interface StepInputs extends OptimizerSettings {
-  /** As the plan's input of that role: batch × channels × height × width, already normalised. */
-  readonly images: Float32Array;
+  /** As the plan's input of that role: batch × channels × height × width, already normalised, or token numbers. */
+  readonly images: Float32Array | BigInt64Array;
   /** Labels, or the float targets of a squared error: in the shape of the plan's input. */
   readonly labels: BigInt64Array | Float32Array;
   readonly learningRate: number;

@@ -58,6 +58,8 @@ export interface PlanInput {
   /** Whether the runtime may let `next` be written into the memory of this input: every reader of the old value
    * is an ancestor of the new one. */
   readonly inPlace?: boolean;
+  /** For token numbers: the rows of the table they are looked up in; they count from 0. */
+  readonly limit?: Count;
 }
 
 /** A residual connection, coupled or left. */
@@ -191,6 +193,8 @@ export interface Plan {
     readonly accumulate: Count;
     readonly labelSmoothing: number;
     readonly loss: 'cross-entropy' | 'mse';
+    /** Of the output of rev.onnx that is trained: where its classes are; null: it has none. */
+    readonly classAxis: Count | null;
     /** The output that --train-output named; null: the first that a loss suits. */
     readonly output: string | null;
     /** A label that does not count; null: all count. */
@@ -203,7 +207,13 @@ export interface Plan {
   };
   readonly notes: readonly string[];
   readonly inputs: readonly PlanInput[];
-  readonly outputs: { readonly loss: string; readonly correct: string; readonly logits: string };
+  readonly outputs: {
+    readonly loss: string;
+    readonly correct: string;
+    readonly logits: string;
+    /** The output of rev.onnx that is trained. */
+    readonly network: string;
+  };
   readonly blocks: readonly PlanBlock[];
   readonly chains: readonly PlanChain[];
   readonly units: readonly PlanUnit[];

@@ -2,6 +2,7 @@
 // outputs, and the operands to run it with. Invariant: exposing a value changes what is kept, not what is computed.
 
 import type { CompileState } from '../../passes/index.js';
+import { tableSize } from '../analysis/index.js';
 import { invariant } from '../diagnostics/index.js';
 import { Tensor, elementCount, isStatic } from '../ir/index.js';
 import type { ConstantData, Model, Value } from '../ir/index.js';
@@ -58,15 +59,6 @@ const integers = (random: Random, shape: readonly number[], limit: number): Tens
     Array.from({ length: elementCount(shape) }, () => random.integer(0, limit - 1)),
   );
 
-/** How many rows the tables have that token numbers are looked up in. */
-function tableSize(ids: Value): number {
-  const rows = ids.users
-    .filter((user) => user.op === 'Gather' && user.inputs[1] === ids)
-    .map((user) => user.input(0).shape?.[user.attributes.int('axis', 0)])
-    .filter((extent) => typeof extent === 'number');
-  return rows.length > 0 ? Math.min(...rows) : 1;
-}
-
 /** Operands of a step: seeded images and labels, weights by name from `weights`, everything else zero. */
 export function stepFeeds(
   state: CompileState,
@@ -81,7 +73,7 @@ export function stepFeeds(
     invariant(isStatic(input.shape), `${input.name} has no static shape`);
     const { shape } = input;
     if (input === loss.images && input.type?.dtype === 'int64')
-      feeds.set(input, integers(random, shape, tableSize(input)));
+      feeds.set(input, integers(random, shape, tableSize(input) ?? 1));
     else if (input === loss.images) feeds.set(input, random.tensor(shape));
     else if (input === state.seed) feeds.set(input, Tensor.of('int32', shape, drawSeed(seed)));
     else if (input === loss.labels && loss.kind === 'mse') feeds.set(input, random.tensor(shape));
