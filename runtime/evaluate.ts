@@ -4,9 +4,9 @@
 
 import type { Tensor } from 'onnxruntime-node';
 import { DiagnosticError } from '../src/diagnostics/index.js';
-import { evaluationBatches } from './data/index.js';
-import type { Dataset, Normalisation } from './data/index.js';
-import { createSession, loadRuntime, messageOf } from './session.js';
+import { buffersOf, evaluationBatches } from './data/index.js';
+import type { Dataset, Normalisation, SideInput } from './data/index.js';
+import { createSession, loadRuntime, messageOf, tensorOf } from './session.js';
 import type { SessionOptions } from './session.js';
 
 /** Of a model with classes: labels, correct and accuracy; of any other: loss. */
@@ -24,6 +24,8 @@ export interface Evaluation {
 export interface EvaluateOptions extends SessionOptions {
   /** Name of the model's input, and its shape with the batch size to evaluate with. */
   readonly input: { readonly name: string; readonly shape: readonly number[] };
+  /** Its inputs beside that one. */
+  readonly sides?: readonly SideInput[];
   /** The output that holds the scores; default, or where the model has no such output: the first. */
   readonly output?: string;
   /** Where the classes of that output are; default 1. null: floats, which are compared with targets. */
@@ -39,21 +41,23 @@ export async function evaluateModel(
   normalise: Normalisation,
   options: EvaluateOptions,
 ): Promise<Evaluation> {
-  const { input, output, classAxis = 1, ignoreIndex, ...sessionOptions } = options;
+  const { input, sides = [], output, classAxis = 1, ignoreIndex, ...sessionOptions } = options;
   const runtime = await loadRuntime();
   const session = await createSession(path, sessionOptions);
   try {
     const scores = session.outputNames.find((name) => name === output) ?? session.outputNames[0];
     const batch = input.shape[0] ?? 1;
-    let feed: Tensor | undefined;
+    const feeds: Record<string, Tensor> = {};
+    const into = buffersOf(data, batch, sides);
     const sum = new Sum(classAxis, ignoreIndex);
-    for (const { images, labels, valid } of evaluationBatches(data, batch, normalise)) {
+    for (const { images, labels, valid } of evaluationBatches(data, batch, normalise, into)) {
       // The generator fills the same buffers again, so one tensor serves for all of them.
-      feed ??=
-        images instanceof Float32Array
-          ? new runtime.Tensor('float32', images, input.shape)
-          : new runtime.Tensor('int64', images, input.shape);
-      const results = await session.run({ [input.name]: feed }, [scores ?? '']);
+      feeds[input.name] ??= tensorOf(runtime, images, input.shape);
+      for (const { name, shape } of sides) {
+        const array = into.sides?.[name];
+        if (array) feeds[name] ??= tensorOf(runtime, array, [batch, ...shape]);
+      }
+      const results = await session.run(feeds, [scores ?? '']);
       const result = results[scores ?? ''];
       if (result) sum.add(result, labels, valid / batch);
     }

@@ -129,9 +129,9 @@ async function oneStep(
   const sum = { epoch: 0, loss: 0, correct: 0, waited: 0 };
   for (let part = 0; part < step.accumulate; part++) {
     const began = performance.now();
-    const { images, labels, epoch } = await feed.next();
+    const { images, labels, sides = {}, epoch } = await feed.next();
     sum.waited += (performance.now() - began) / 1000;
-    const { loss, correct } = await step.run({ images, labels, ...settings });
+    const { loss, correct } = await step.run({ images, labels, sides, ...settings });
     if (part === 0) sum.epoch = epoch;
     sum.loss += loss / step.accumulate;
     sum.correct += correct;

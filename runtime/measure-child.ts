@@ -23,8 +23,8 @@ async function measureHere(job: MeasureJob): Promise<Measurement> {
     augment: { flip: false, cropPadding: 0 },
     normalise: measureNormalisation(data),
   });
-  const { images, labels } = buffersOf(data, wanted.batch);
-  loader.next({ images, labels });
+  const buffers = buffersOf(data, wanted.batch, wanted.sides);
+  loader.next(buffers);
   const { inPlace } = job;
   const arena = job.arena ?? prefersArena(plan);
   const step = await TrainingStep.open(job.dir, plan, { threads, arena, inPlace });
@@ -35,9 +35,9 @@ async function measureHere(job: MeasureJob): Promise<Measurement> {
   const losses: number[] = [];
   const seconds: number[] = [];
   while (losses.length < job.steps) {
-    if (losses.length > 0) loader.next({ images, labels });
+    if (losses.length > 0) loader.next(buffers);
     const began = performance.now();
-    const { loss } = await step.run({ images, labels, learningRate: job.lr });
+    const { loss } = await step.run({ ...buffers, learningRate: job.lr });
     seconds.push((performance.now() - began) / 1000);
     losses.push(loss);
     // Copies of outputs that are already garbage are no need of the step.

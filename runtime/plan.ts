@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { DiagnosticError } from '../src/diagnostics/index.js';
 import { readPlanFile } from '../src/plan/index.js';
 import type { InputRole, Plan, PlanInput, ScalarRole } from '../src/plan/index.js';
-import type { Wanted } from './data/index.js';
+import { isSideType } from './data/index.js';
+import type { SideInput, Wanted } from './data/index.js';
 import { messageOf } from './session.js';
 
 const SUFFIX = '.plan.json';
@@ -84,9 +85,22 @@ function checkInputs({ inputs, assumptions }: Plan, path: string): void {
     const wanted = role === 'labels' ? labels : role === 'seed' ? 'int32' : 'float32';
     // Token numbers take the place of pixels.
     if (role === 'images' && dtype === 'int64') continue;
+    if (role === 'side') {
+      if (!isSideType(dtype)) throw bad(`input ${name} is ${dtype}, which is not fed`);
+      continue;
+    }
     if (dtype !== wanted) throw bad(`input ${name} (${role}) is ${dtype}, not ${wanted}`);
   }
 }
+
+/** The inputs of the network beside the images. */
+export const sideInputs = (plan: Plan): SideInput[] =>
+  plan.inputs
+    .filter(({ role }) => role === 'side')
+    .map(({ name, dtype, shape, limit }) => ({
+      ...{ name, dtype: dtype as SideInput['dtype'], shape },
+      ...(limit === undefined ? {} : { limit }),
+    }));
 
 /** The input that random masks are drawn from; undefined: nothing in the network is random. */
 export const seedInput = (plan: Plan): PlanInput | undefined =>
@@ -140,6 +154,7 @@ export function batchShape(plan: Plan): Wanted & { readonly batch: number } {
     ...(floats ? {} : { classes }),
     ...(floats || answers.shape.length > 0 ? { answers } : {}),
     ...(ignoreIndex === null ? {} : { ignoreIndex }),
+    sides: sideInputs(plan).map((side) => ({ ...side, shape: side.shape.slice(1) })),
   };
 }
 

@@ -264,6 +264,7 @@ async function evaluate(
   return evaluateModel(path, test, normalise, {
     ...session(options),
     input: { name, shape },
+    sides: batchShape(plan).sides ?? [],
     output: plan.outputs.network,
     classAxis: plan.assumptions.classAxis,
     ...(ignoreIndex === null ? {} : { ignoreIndex }),

@@ -4,7 +4,7 @@
 
 import { closeSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Dataset, SampleFile, Split, Wanted } from './dataset.js';
+import type { Dataset, SampleFile, SideInput, Split, Wanted } from './dataset.js';
 import { bad } from './files.js';
 import { NpyFile, describeArray, isFloats, openArray } from './npy.js';
 import type { NpyArray } from './npy.js';
@@ -133,6 +133,46 @@ function readTokens(array: NpyArray, wanted: Wanted): Images {
   };
 }
 
+function openSide(folder: string, split: Split, side: SideInput): NpyFile {
+  const { name, shape, dtype } = side;
+  const file = `${split}-${name}.npy`;
+  const path = join(folder, file);
+  if (!existsSync(path))
+    throw bad(
+      folder,
+      `the model also takes ${name}, ${dtype} ${text(shape)}, and there is no ${file}`,
+      `save one ${dtype} array of that shape as ${file}`,
+    );
+  return using(openArray(path), (array) => {
+    const floats = dtype === 'float32';
+    if (array.shape.slice(1).join() !== shape.join() || isFloats(array) !== floats)
+      throw bad(path, `the model takes ${dtype} ${text(shape)}, this is ${describeArray(array)}`);
+    return new NpyFile(array, { size: product(shape), dtype: floats ? 'float32' : 'int32' });
+  });
+}
+
+/** What the model takes beside the images, one array each. */
+function readSides(
+  folder: string,
+  split: Split,
+  { sides = [] }: Wanted,
+  count: number,
+): Map<string, SampleFile> {
+  const open = new Map<string, NpyFile>();
+  try {
+    for (const side of sides) {
+      const file = openSide(folder, split, side);
+      open.set(side.name, file);
+      if (file.count !== count)
+        throw bad(file.path, `its ${file.count} samples do not belong to ${count} images`);
+    }
+    return open;
+  } catch (error) {
+    for (const file of open.values()) file.close();
+    throw error;
+  }
+}
+
 /** @throws DiagnosticError data/invalid */
 export function readNpy(folder: string, split: Split, wanted: Wanted): Dataset {
   const { answers: asked } = wanted;
@@ -141,8 +181,10 @@ export function readNpy(folder: string, split: Split, wanted: Wanted): Dataset {
     asked ? readAnswers(array, asked) : readLabels(array),
   );
   const labels = answers instanceof Int32Array ? answers : new Int32Array(0);
+  const [labelled = 0] = labelArray.shape;
+  let sides: Map<string, SampleFile> | undefined;
   try {
-    const [labelled = 0] = labelArray.shape;
+    sides = readSides(folder, split, wanted, labelled);
     const images = using(open(folder, split, 'images'), (array) => {
       const count = array.shape[0] ?? 0;
       if (count !== labelled)
@@ -156,10 +198,12 @@ export function readNpy(folder: string, split: Split, wanted: Wanted): Dataset {
       images: new Uint8Array(0),
       ...images,
       labels,
+      sides,
       ...(answers instanceof Int32Array ? {} : { answers }),
     };
   } catch (error) {
     if (!(answers instanceof Int32Array)) answers.close();
+    for (const side of sides?.values() ?? []) side.close();
     throw error;
   }
 }

@@ -34,6 +34,8 @@ export interface Dataset {
   readonly labels: Uint8Array | Int32Array;
   /** What the loss compares with where that is more than a label: labels per pixel or token, or float targets. */
   readonly answers?: SampleFile;
+  /** By name, what the model takes beside the images. */
+  readonly sides?: ReadonlyMap<string, SampleFile>;
 }
 
 export function pixelsOf(data: Dataset, sample: number): Pixels {
@@ -46,6 +48,7 @@ export function pixelsOf(data: Dataset, sample: number): Pixels {
 export function closeDataset(data: Dataset): void {
   data.file?.close();
   data.answers?.close();
+  for (const side of data.sides?.values() ?? []) side.close();
 }
 
 /** What the model's input takes, and what its loss compares with. Plain values. */
@@ -63,6 +66,29 @@ export interface Wanted {
   readonly answers?: { readonly shape: readonly number[]; readonly floats: boolean };
   /** A label that is no class, and does not count. */
   readonly ignoreIndex?: number;
+  readonly sides?: readonly SideInput[];
+}
+
+/** The arrays that an input beside the images is fed from. */
+export const SIDE_ARRAYS = {
+  float32: Float32Array,
+  int64: BigInt64Array,
+  int32: Int32Array,
+  bool: Uint8Array,
+} as const;
+export type SideArray = Float32Array | BigInt64Array | Int32Array | Uint8Array;
+
+export const isSideType = (dtype: string): dtype is SideInput['dtype'] =>
+  Object.hasOwn(SIDE_ARRAYS, dtype);
+
+/** An input beside the images. */
+export interface SideInput {
+  readonly name: string;
+  readonly dtype: keyof typeof SIDE_ARRAYS;
+  /** Of a sample. */
+  readonly shape: readonly number[];
+  /** Rows of the table that the numbers are looked up in. */
+  readonly limit?: number;
 }
 
 /** A shape for messages: "3x32x32". */

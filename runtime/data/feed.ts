@@ -28,7 +28,7 @@ export interface FeedFacts {
   readonly count: number;
   readonly augment: Augment;
   readonly normalise: Normalisation;
-  /** SHA-256 of all labels or targets, and of token numbers: with the normalisation, a fingerprint of the data. */
+  /** SHA-256 of all labels or targets, token numbers and side inputs: with the normalisation, a fingerprint of the data. */
   readonly labels: string;
 }
 
@@ -58,9 +58,10 @@ export function openLoader(request: FeedRequest): { facts: FeedFacts; loader: Ba
   };
 }
 
-function fingerprint({ count, labels, answers, file }: Dataset): string {
+function fingerprint({ count, labels, answers, file, sides }: Dataset): string {
   const hash = createHash('sha256').update(bytesOf(labels));
-  for (const whole of [answers, file?.dtype === 'int32' ? file : undefined])
+  const tokens = file?.dtype === 'int32' ? file : undefined;
+  for (const whole of [answers, tokens, ...(sides?.values() ?? [])])
     for (let sample = 0; whole && sample < count; sample++)
       hash.update(bytesOf(whole.read(sample)));
   return hash.digest('hex');
@@ -70,13 +71,14 @@ const bytesOf = ({ buffer, byteOffset, byteLength }: Pixels): Uint8Array =>
   new Uint8Array(buffer, byteOffset, byteLength);
 
 export function buffersFor({ batch, wanted }: FeedRequest): BatchBuffers {
-  const { channels, height, width, tokens, answers } = wanted;
+  const { channels, height, width, tokens, answers, sides = [] } = wanted;
   return makeBuffers({
     batch,
     size: channels * height * width,
     answers: (answers?.shape ?? []).reduce((n, d) => n * d, 1),
     tokens: tokens !== undefined,
     floats: answers?.floats === true,
+    sides,
   });
 }
 

@@ -1,7 +1,7 @@
 // Fits a data set to the input of a model. In: the data as read and the shape the model takes. Out:
 // a data set of exactly that shape, the same one where nothing had to change. Invariant: pixels are
 // only repeated over channels or framed with zeros, never resampled; anything else is refused.
-import type { Dataset, Wanted } from './dataset.js';
+import type { Dataset, SampleFile, Wanted } from './dataset.js';
 import { shapeText } from './dataset.js';
 import { bad } from './files.js';
 
@@ -11,8 +11,10 @@ const MOST_PADDING = 8;
 export function fitDataset(data: Dataset, wanted: Wanted): Dataset {
   checkForm(data, wanted);
   checkLabels(data, wanted);
+  for (const { name, limit } of wanted.sides ?? [])
+    if (limit !== undefined) checkTokens(data, data.sides?.get(name), limit);
   if (wanted.tokens) {
-    checkTokens(data, wanted.tokens.limit);
+    checkTokens(data, data.file, wanted.tokens.limit);
     return data;
   }
   const given = `images are ${shapeText(data)}, the model takes ${shapeText(wanted)}`;
@@ -54,10 +56,12 @@ export function fitDataset(data: Dataset, wanted: Wanted): Dataset {
 }
 
 /** Image files have one label each, and no token numbers. */
-function checkForm({ name, file, answers }: Dataset, wanted: Wanted): void {
+function checkForm({ name, file, answers, sides }: Dataset, wanted: Wanted): void {
   const arrays = 'save NumPy arrays: see "Training data" in README.md';
   if (wanted.tokens && file?.dtype !== 'int32')
     throw bad(name, 'the model takes token numbers, these are images', arrays);
+  const missing = wanted.sides?.find((side) => !sides?.has(side.name));
+  if (missing) throw bad(name, `the model also takes ${missing.name}, these are images`, arrays);
   if (!wanted.answers || answers) return;
   const { shape, floats } = wanted.answers;
   throw bad(
@@ -67,7 +71,11 @@ function checkForm({ name, file, answers }: Dataset, wanted: Wanted): void {
   );
 }
 
-function checkTokens({ name, count, file }: Dataset, limit = Infinity): void {
+function checkTokens(
+  { name, count }: Dataset,
+  file: SampleFile | undefined,
+  limit = Infinity,
+): void {
   for (let sample = 0; file && sample < count; sample++) {
     const token = file.read(sample).find((id) => !(id >= 0 && id < limit));
     if (token !== undefined)

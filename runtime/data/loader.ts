@@ -131,14 +131,14 @@ export function* evaluationBatches(
 ): Generator<EvaluationBatch, void, undefined> {
   checkBatch(batch);
   const writer = new SampleWriter(data, normalise);
-  const { images, labels } = into ?? buffersOf(data, batch);
-  writer.check({ images, labels }, batch);
+  const buffers = into ?? buffersOf(data, batch);
+  writer.check(buffers, batch);
   for (let start = 0; start < data.count; start += batch) {
     const valid = Math.min(batch, data.count - start);
     // Repeated rather than blank: a constant image could make a normalisation divide by zero.
     for (let slot = 0; slot < batch; slot++)
-      writer.write(start + Math.min(slot, valid - 1), { images, labels }, slot, 0, 0, false);
-    yield { images, labels, valid };
+      writer.write(start + Math.min(slot, valid - 1), buffers, slot, 0, 0, false);
+    yield { ...buffers, valid };
   }
 }
 

@@ -125,6 +125,9 @@ export interface NpyOptions {
 export class NpyFile implements SampleFile {
   readonly dtype: SampleFile['dtype'];
   readonly size: number;
+  readonly path: string;
+  /** Samples. */
+  readonly count: number;
   private readonly bytes: Uint8Array;
   private readonly values: Pixels;
   private readonly element: (index: number) => number;
@@ -137,6 +140,8 @@ export class NpyFile implements SampleFile {
     { size, dtype, interleaved = 1 }: NpyOptions,
   ) {
     this.size = size;
+    this.path = array.path;
+    this.count = array.shape[0] ?? 0;
     this.dtype = dtype;
     this.interleaved = interleaved;
     this.values = new KINDS[dtype](size);

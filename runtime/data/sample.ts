@@ -3,8 +3,8 @@
 // Invariant: nothing but a view is allocated per sample, and a pixel outside the image is a zero byte, normalised like
 // any other.
 import { invariant } from '../../src/diagnostics/index.js';
-import { pixelsOf } from './dataset.js';
-import type { Dataset, Pixels } from './dataset.js';
+import { SIDE_ARRAYS, pixelsOf } from './dataset.js';
+import type { Dataset, SideArray, SideInput } from './dataset.js';
 import { bad } from './files.js';
 import type { Normalisation } from './normalise.js';
 import { normalisationTable } from './normalise.js';
@@ -14,6 +14,8 @@ export interface BatchBuffers {
   readonly images: Float32Array | BigInt64Array;
   /** batch, or batch x what one sample is compared with; float targets of a squared error as they are */
   readonly labels: BigInt64Array | Float32Array;
+  /** By name, what the model takes beside the images. */
+  readonly sides?: Readonly<Record<string, SideArray>>;
 }
 
 export interface BufferShape {
@@ -23,6 +25,7 @@ export interface BufferShape {
   readonly answers: number;
   readonly tokens: boolean;
   readonly floats: boolean;
+  readonly sides: readonly SideInput[];
 }
 
 export const makeBuffers = ({
@@ -31,19 +34,31 @@ export const makeBuffers = ({
   answers,
   tokens,
   floats,
+  sides,
 }: BufferShape): BatchBuffers => ({
   images: new (tokens ? BigInt64Array : Float32Array)(batch * size),
   labels: new (floats ? Float32Array : BigInt64Array)(batch * answers),
+  sides: Object.fromEntries(
+    sides.map(({ name, dtype, shape }) => [
+      name,
+      new SIDE_ARRAYS[dtype](shape.reduce((n, d) => n * d, batch)),
+    ]),
+  ),
 });
 
 /** The buffers that batches of a data set fit into. */
-export const buffersOf = ({ file, answers, ...data }: Dataset, batch: number): BatchBuffers =>
+export const buffersOf = (
+  { file, answers, ...data }: Dataset,
+  batch: number,
+  sides: readonly SideInput[] = [],
+): BatchBuffers =>
   makeBuffers({
     batch,
     size: data.channels * data.height * data.width,
     answers: answers?.size ?? 1,
     tokens: file?.dtype === 'int32',
     floats: answers?.dtype === 'float32',
+    sides,
   });
 
 /** Writes 64-bit numbers by their halves: a bigint each would be garbage. The machine is little-endian, as ONNX is. */
@@ -56,10 +71,10 @@ function writeInt64(into: BigInt64Array, at: number, values: ArrayLike<number>):
   }
 }
 
-function writeValues(into: BigInt64Array | Float32Array, slot: number, values: Pixels): void {
+function writeValues(into: SideArray, slot: number, values: ArrayLike<number>): void {
   const at = slot * values.length;
-  if (into instanceof Float32Array) into.set(values, at);
-  else writeInt64(into, at, values);
+  if (into instanceof BigInt64Array) writeInt64(into, at, values);
+  else into.set(values, at);
 }
 
 export class SampleWriter {
@@ -103,6 +118,8 @@ export class SampleWriter {
   ): void {
     const { channels, height, width } = this.data;
     this.writeAnswer(sample, into.labels, slot);
+    for (const [name, array] of Object.entries(into.sides ?? {}))
+      writeValues(array, slot, this.data.sides?.get(name)?.read(sample) ?? []);
     const pixels = pixelsOf(this.data, sample);
     if (!(into.images instanceof Float32Array)) {
       writeValues(into.images, slot, pixels);

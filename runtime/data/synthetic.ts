@@ -1,11 +1,11 @@
 // Stand-in data for measuring speed and memory. In: the input shape of a model. Out: seeded noise
 // with random labels (or tokens, or targets), from which nothing can be learned. Invariant: the same shape gives the
 // same bytes every time; the images are made when first read, so that asking for the set costs nothing.
-import type { Dataset, SampleFile, Split, Wanted } from './dataset.js';
+import type { Dataset, SampleFile, SideInput, Split, Wanted } from './dataset.js';
 import { Random } from './random.js';
 
 const SEED = 0x5eed;
-const PURPOSE = { images: 1, labels: 2, answers: 3, tokens: 4 } as const;
+const PURPOSE = { images: 1, labels: 2, answers: 3, tokens: 4, sides: 5 } as const;
 /** Enough for no cache to hold a whole epoch, small beside the memory of a training step. */
 const IMAGE_BYTES = 64 * 2 ** 20;
 const FEWEST = 16;
@@ -29,6 +29,9 @@ export function syntheticDataset(split: Split, wanted: Wanted): Dataset {
     classes,
     labels,
     ...(tokens ? { file: numbers(size, tokens.limit ?? 1, [PURPOSE.tokens, stream]) } : {}),
+    sides: new Map(
+      (wanted.sides ?? []).map((side, index) => [side.name, sideOf(side, stream, index)]),
+    ),
     ...(answers ? { answers: answersOf(answers, classes, stream) } : {}),
     get images() {
       images ??= noise(count * size, stream);
@@ -63,16 +66,31 @@ function numbers(size: number, limit: number, [purpose, stream]: [number, number
   return { dtype: 'int32', size, read, close: () => undefined };
 }
 
-/** Labels below the number of classes, or floats from −1 up to, not including, 1. */
+/** Labels below the number of classes, or floats. */
 function answersOf(
   { shape, floats }: NonNullable<Wanted['answers']>,
   classes: number,
   stream: number,
 ): SampleFile {
   const size = shape.reduce((n, d) => n * d, 1);
-  if (!floats) return numbers(size, classes, [PURPOSE.answers, stream]);
+  const key: [number, number] = [PURPOSE.answers, stream];
+  return floats ? floatsOf(size, key) : numbers(size, classes, key);
+}
+
+/** Masks hide nothing. @param index of the input, so that no two are the same */
+function sideOf({ dtype, shape, limit }: SideInput, stream: number, index: number): SampleFile {
+  const size = shape.reduce((n, d) => n * d, 1);
+  const key: [number, number] = [PURPOSE.sides + index, stream];
+  if (dtype === 'float32') return floatsOf(size, key);
+  if (limit !== undefined) return numbers(size, limit, key);
+  const ones = new Int32Array(size).fill(1);
+  return { dtype: 'int32', size, read: () => ones, close: () => undefined };
+}
+
+/** From −1 up to, not including, 1. */
+function floatsOf(size: number, key: [number, number]): SampleFile {
   const steps = 2 ** 16;
-  const source = numbers(size, 2 * steps, [PURPOSE.answers, stream]);
+  const source = numbers(size, 2 * steps, key);
   const values = new Float32Array(size);
   const read = (sample: number): Float32Array => {
     const drawn = source.read(sample);

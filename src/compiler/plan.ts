@@ -40,7 +40,10 @@ function planInputs(state: CompileState): PlanInput[] {
     ...step.updates.flatMap((u) => [{ old: u.weight, next: u.newWeight }, ...u.states]),
     ...step.statistics,
   ];
-  const limit = tableSize(loss.images);
+  const limited = (value: Value): Partial<PlanInput> => {
+    const limit = tableSize(value);
+    return limit === undefined ? {} : { limit };
+  };
   const safe = safeInPlace(state.model.graph, pairs, step.backward.tokens);
   const input = (value: Value, role: InputRole, more: Partial<PlanInput> = {}): PlanInput => ({
     name: value.name,
@@ -50,7 +53,8 @@ function planInputs(state: CompileState): PlanInput[] {
     ...more,
   });
   return [
-    input(loss.images, 'images', limit === undefined ? {} : { limit }),
+    input(loss.images, 'images', limited(loss.images)),
+    ...loss.sides.map((side) => input(side, 'side', limited(side))),
     input(loss.labels, 'labels'),
     ...(state.seed ? [input(state.seed, 'seed')] : []),
     ...[...step.scalars].map(([role, value]) => input(value, role)),

@@ -18,6 +18,8 @@ export type Count = number;
 export type InputRole =
   | 'images'
   | 'labels'
+  /** Whatever else the network takes beside the images (or token numbers): a mask, segment numbers. */
+  | 'side'
   /** Two int32 that change from step to step: what dropout draws from. Absent where nothing is random. */
   | 'seed'
   // Settings of one step.
@@ -44,7 +46,7 @@ export type InputRole =
 type StateRole = 'weight' | 'velocity' | 'moment1' | 'moment2' | 'gradient_sum' | 'statistic';
 
 /** The inputs a runtime feeds with the settings of a step. */
-export type ScalarRole = Exclude<InputRole, 'images' | 'labels' | 'seed' | StateRole>;
+export type ScalarRole = Exclude<InputRole, 'images' | 'labels' | 'side' | 'seed' | StateRole>;
 
 export interface PlanInput {
   readonly name: string;

@@ -59,6 +59,15 @@ const integers = (random: Random, shape: readonly number[], limit: number): Tens
     Array.from({ length: elementCount(shape) }, () => random.integer(0, limit - 1)),
   );
 
+/** Floats are drawn, numbers that are looked up too; any other number or truth value is 1, as in a mask that hides nothing. */
+function sideFeed(random: Random, side: Value, shape: readonly number[]): Tensor {
+  const dtype = side.type?.dtype ?? 'float32';
+  if (dtype === 'float32') return random.tensor(shape);
+  const limit = tableSize(side);
+  if (limit !== undefined && dtype === 'int64') return integers(random, shape, limit);
+  return Tensor.of(dtype, shape, new Array<number>(elementCount(shape)).fill(1));
+}
+
 /** Operands of a step: seeded images and labels, weights by name from `weights`, everything else zero. */
 export function stepFeeds(
   state: CompileState,
@@ -75,6 +84,7 @@ export function stepFeeds(
     if (input === loss.images && input.type?.dtype === 'int64')
       feeds.set(input, integers(random, shape, tableSize(input) ?? 1));
     else if (input === loss.images) feeds.set(input, random.tensor(shape));
+    else if (loss.sides.includes(input)) feeds.set(input, sideFeed(random, input, shape));
     else if (input === state.seed) feeds.set(input, Tensor.of('int32', shape, drawSeed(seed)));
     else if (input === loss.labels && loss.kind === 'mse') feeds.set(input, random.tensor(shape));
     else if (input === loss.labels) feeds.set(input, integers(random, shape, loss.classes));

@@ -9,7 +9,9 @@ import { gpt } from '../../fixtures/transformers.js';
 import { readPlan } from '../../runtime/plan.js';
 import { train } from '../../runtime/train.js';
 import { compile, writeFolder } from '../../src/compiler/index.js';
+import type { Compiled } from '../../src/compiler/index.js';
 import { readModel } from '../../src/onnx/index.js';
+import { verifyModel } from '../../src/verify/index.js';
 import { npy } from '../runtime/data/files.js';
 
 const TOKENS = 6;
@@ -19,12 +21,17 @@ const COUNT = 40;
 let dir: string;
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'tokens-'));
-  const sizes = { tokens: TOKENS, vocabulary: VOCABULARY };
-  const model = gpt({ depth: 2, width: 16, heads: 2, ...sizes, seed: 5 });
-  const settings = { optimizer: 'adamw', recipe: 'rewire', batch: 8 } as const;
-  writeFolder(compile(model, { name: 'gpt', source: 'gpt.onnx', ...settings }), dir);
 });
 afterEach(() => rmSync(dir, { recursive: true }));
+
+function compileGpt(more: { sides?: boolean } = {}): Compiled {
+  const sizes = { tokens: TOKENS, vocabulary: VOCABULARY };
+  const model = gpt({ depth: 2, width: 16, heads: 2, ...sizes, ...more, seed: 5 });
+  const settings = { optimizer: 'adamw', recipe: 'rewire', batch: 8 } as const;
+  const compiled = compile(model, { name: 'gpt', source: 'gpt.onnx', ...settings });
+  writeFolder(compiled, dir);
+  return compiled;
+}
 
 /** Token t of sequence n counts up from n; `ahead` of it is what is to be foretold. */
 const counting = (ahead: number): number[] =>
@@ -41,6 +48,7 @@ function write(name: string, file: Buffer): void {
 }
 
 test('learns to count, per token', async () => {
+  compileGpt();
   const { plan } = readPlan(dir);
   expect(plan.chains).not.toEqual([]);
   expect(plan.inputs[0]).toMatchObject({ role: 'images', dtype: 'int64', limit: VOCABULARY });
@@ -57,6 +65,7 @@ test('learns to count, per token', async () => {
 });
 
 test('trains on random tokens', async () => {
+  compileGpt();
   const { losses } = await train(dir, { data: 'random', steps: 3, threads: 1 });
   for (const loss of losses) expect(loss).toBeGreaterThan(1);
 });
@@ -83,6 +92,7 @@ test.each<[string, Buffer, RegExp]>([
     /takes whole numbers \[N, 6\], this is \[40, 6\] of <f4/,
   ],
 ])('refuses %s', async (_, ids, why) => {
+  compileGpt();
   write('ids', ids);
   write('labels', npy('|u1', [COUNT, TOKENS], Uint8Array.from(counting(1))));
   const bad = train(dir, { data: dir, steps: 1, threads: 1 });
@@ -91,6 +101,44 @@ test.each<[string, Buffer, RegExp]>([
 });
 
 test('refuses to crop and flip sequences', async () => {
+  compileGpt();
   const bad = train(dir, { data: 'random', steps: 1, augment: true });
   await expect(bad).rejects.toMatchObject({ code: 'usage/option' });
+});
+
+test('feeds what the network takes beside the tokens', async () => {
+  const { rev, state, plan } = compileGpt({ sides: true });
+  expect(plan.inputs.slice(0, 4)).toMatchObject([
+    { role: 'images', name: 'ids', limit: VOCABULARY },
+    { role: 'side', name: 'segments', dtype: 'int64', limit: 2 },
+    { role: 'side', name: 'mask', dtype: 'bool' },
+    { role: 'labels' },
+  ]);
+  expect(plan.chains).not.toEqual([]);
+  expect((await verifyModel(rev, state.chains, state.settings)).failures).toEqual([]);
+  const settings = { data: dir, lr: 0.01, threads: 1 };
+  expect((await train(dir, { ...settings, data: 'random', steps: 2 })).losses).toHaveLength(2);
+
+  // The tokens are the same in every sequence: which one comes next, only the segments tell.
+  write('ids', npy('<i8', [COUNT, TOKENS], int64(Array<number>(COUNT * TOKENS).fill(4))));
+  const segments = Array.from({ length: COUNT * TOKENS }, (_, i) => (i * i * 7 + (i >> 3)) % 2);
+  const answers = segments.map((segment) => 3 + 5 * segment);
+  write('labels', npy('<i8', [COUNT, TOKENS], int64(answers)));
+  await expect(train(dir, { ...settings, steps: 1 })).rejects.toThrow(
+    /also takes segments, int64 \[N, 6\], and there is no train-segments\.npy/,
+  );
+  write('segments', npy('<i8', [COUNT, TOKENS], int64(segments)));
+  write('mask', npy('|b1', [COUNT, TOKENS], new Uint8Array(COUNT * TOKENS).fill(1)));
+  const seen = await train(dir, { ...settings, steps: 40 });
+  expect(seen.losses.at(-1)).toBeLessThan(0.2);
+  expect(seen.evaluation?.accuracy).toBe(1);
+  write('mask', npy('|b1', [COUNT, TOKENS], new Uint8Array(COUNT * TOKENS)));
+  const masked = await train(dir, { ...settings, steps: 40 });
+  expect(masked.losses.at(-1)).toBeGreaterThan(0.5);
+
+  segments[20] = 2;
+  write('segments', npy('<i8', [COUNT, TOKENS], int64(segments)));
+  await expect(train(dir, { ...settings, steps: 1 })).rejects.toThrow(
+    /sample 3 holds token 2[^]*table of 2 rows/,
+  );
 });
