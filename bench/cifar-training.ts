@@ -105,15 +105,16 @@ const trainRun = (variant: Variant, seed: number, options: Options): Promise<Run
       },
     );
     const { evaluation } = result;
-    if (!evaluation) throw new Error('the training ended without an evaluation');
-    progress(`${variant}, seed ${seed}: test accuracy ${percent(evaluation.accuracy)}`);
+    const { samples = NaN, accuracy } = evaluation ?? {};
+    if (accuracy === undefined) throw new Error('the training ended without an evaluation');
+    progress(`${variant}, seed ${seed}: test accuracy ${percent(accuracy)}`);
     return {
       variant,
       seed,
       losses,
       firstLoss: result.losses[0] ?? Number.NaN,
-      testSamples: evaluation.samples,
-      testAccuracy: evaluation.accuracy,
+      testSamples: samples,
+      testAccuracy: accuracy,
       secondsPerStep: result.seconds / result.steps,
     };
   });

@@ -2,6 +2,7 @@
 // as an input, the mean loss over them, and the share of correct answers times the batch size. Invariant: cross-entropy
 // sees logits, their classes along axis 1; a final Softmax, which the loss contains, is dropped.
 
+import { tableSize } from '../src/analysis/index.js';
 import { DiagnosticError, invariant } from '../src/diagnostics/index.js';
 import { Tensor, elementCount, formatType, int, ints, isStatic, string } from '../src/ir/index.js';
 import type { Graph, Value } from '../src/ir/index.js';
@@ -228,19 +229,25 @@ function checkOptions({ labelSmoothing, ignoreIndex }: Settings): void {
   if (ignoreIndex !== undefined) refuse('--ignore-index');
 }
 
+/** The input that carries the data: numbers looked up in the largest table, or else the first floats. */
+function carrier(inputs: readonly Value[]): Value | undefined {
+  const rows = (input: Value): number => tableSize(input) ?? 0;
+  const ids = inputs.filter((input) => input.type?.dtype === 'int64' && rows(input) > 0);
+  const [largest] = ids.sort((a, b) => rows(b) - rows(a));
+  return largest ?? inputs.find((input) => input.type?.dtype === 'float32') ?? inputs[0];
+}
+
 export const appendLoss = definePass({
   name: 'append-loss',
   summary: 'append the loss and the count of correct answers',
   run: (state) => {
     const { graph } = state.model;
     const { settings } = state;
-    const [images] = dataInputs(graph);
-    if (!images || dataInputs(graph).length !== 1)
-      throw new DiagnosticError(
-        'model/invalid',
-        'inputs of the model',
-        `training feeds one input, the model has ${dataInputs(graph).length}`,
-      );
+    const inputs = dataInputs(graph);
+    const images = carrier(inputs);
+    if (!images)
+      throw new DiagnosticError('model/invalid', 'inputs of the model', 'there is none to feed');
+    const sides = inputs.filter((input) => input !== images);
     const ending = chooseOutput(state, images);
     explain(state, ending);
     const b = new Builder(graph, { phase: 'forward', path: 'loss' });
@@ -251,6 +258,8 @@ export const appendLoss = definePass({
         : crossEntropy(ending, graph, settings, b);
     graph.outputs.splice(0, graph.outputs.length, ended.loss, ended.correct);
     graph.removeDead();
-    state.loss = { images, kind: ending.kind, ...ended };
+    const { kind, output, shape } = ending;
+    const axis = kind === 'mse' ? undefined : classAxis(shape);
+    state.loss = { images, sides, kind, output: output.name, classAxis: axis, ...ended };
   },
 });

@@ -166,6 +166,12 @@ export interface Loss {
   readonly labels: Value;
   /** What the loss compares with the labels; of cross-entropy, scores with the classes along axis 1. */
   readonly logits: Value;
+  /** The other inputs of the network. */
+  readonly sides: readonly Value[];
+  /** Name of the network's output, before the loss took what it needs of it. */
+  readonly output: string;
+  /** Where the classes of that output are; undefined: it has none. */
+  readonly classAxis: number | undefined;
   /** 0: no classes. */
   readonly classes: number;
   readonly loss: Value;

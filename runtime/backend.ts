@@ -6,19 +6,22 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import type { Plan, ScalarRole } from '../src/plan/index.js';
 import { DiagnosticError } from '../src/diagnostics/index.js';
+import type { SideArray, SideInput } from './data/index.js';
 import { END, endedByMarker } from './end-marker.js';
 import { collectGarbage } from './memory.js';
 import { touchedZeros } from './parameters.js';
-import { inputOf, scalarInputs, seedInput, stateInputs } from './plan.js';
-import { createStepSession, loadRuntime, messageOf } from './session.js';
+import { inputOf, scalarInputs, seedInput, sideInputs, stateInputs } from './plan.js';
+import { createStepSession, loadRuntime, messageOf, tensorOf } from './session.js';
 import type { Runtime, SessionOptions } from './session.js';
 
 /** One batch and the settings of one run. */
 export interface RunInputs {
-  /** As the plan's input of that role: batch × channels × height × width, already normalised. */
-  readonly images: Float32Array;
+  /** As the plan's input of that role: batch × channels × height × width, already normalised, or token numbers. */
+  readonly images: Float32Array | BigInt64Array;
   /** Labels, or the float targets of a squared error: in the shape of the plan's input. */
   readonly labels: BigInt64Array | Float32Array;
+  /** By name, what the network takes beside the images: see the plan's inputs with the role `side`. */
+  readonly sides?: Readonly<Record<string, SideArray>>;
   /** Two words that no other run of a training has; read where the plan has a seed. */
   readonly seed: readonly [number, number];
   /** One for every scalar input of the plan. */
@@ -28,7 +31,7 @@ export interface RunInputs {
 export interface StepOutputs {
   /** Mean over the batch. */
   readonly loss: number;
-  /** How many of the batch were classified correctly. */
+  /** How many of the batch were classified correctly; fractions where a sample has several labels. */
   readonly correct: number;
 }
 
@@ -90,6 +93,7 @@ class CpuRunner implements StepRunner {
   private readonly loss = new Float32Array(1);
   private readonly correct = new Float32Array(1);
   private readonly names: { readonly images: string; readonly labels: string };
+  private readonly sides: readonly SideInput[];
   private readonly stateBytes: number;
   private copied = 0;
 
@@ -100,6 +104,7 @@ class CpuRunner implements StepRunner {
   ) {
     const { plan } = step;
     this.names = { images: inputOf(plan, 'images').name, labels: inputOf(plan, 'labels').name };
+    this.sides = sideInputs(plan);
     const scalar = (data: Float32Array): Tensor => new runtime.Tensor('float32', data, []);
     for (const { name, role } of scalarInputs(plan)) {
       const value = new Float32Array(1);
@@ -140,6 +145,12 @@ class CpuRunner implements StepRunner {
     const { feeds, fetches, names } = this;
     this.bind(names.images, inputs.images);
     this.bind(names.labels, inputs.labels);
+    for (const { name } of this.sides) {
+      const array = inputs.sides?.[name];
+      if (!array)
+        throw new DiagnosticError('train/invalid', `input ${name}`, 'the batch does not hold it');
+      this.bind(name, array);
+    }
     for (const [role, value] of this.scalars) value[0] = inputs.scalars.get(role) ?? NaN;
     this.seed.set(inputs.seed);
     // A step that ends without having written them must not pass for one that has.
@@ -189,12 +200,9 @@ class CpuRunner implements StepRunner {
   }
 
   /** A loader fills the same buffers again and again: their tensors are made once. */
-  private bind(name: string, data: Float32Array | BigInt64Array): void {
+  private bind(name: string, data: SideArray): void {
     if (this.feeds[name]?.data === data) return;
-    const { shape } = inputOf(this.step.plan, name === this.names.images ? 'images' : 'labels');
-    this.feeds[name] =
-      data instanceof Float32Array
-        ? new this.runtime.Tensor('float32', data, shape)
-        : new this.runtime.Tensor('int64', data, shape);
+    const { shape = [] } = this.step.plan.inputs.find((input) => input.name === name) ?? {};
+    this.feeds[name] = tensorOf(this.runtime, data, shape);
   }
 }

@@ -13,7 +13,8 @@ export interface StepRow {
   /** Counted from 0. */
   readonly epoch: number;
   readonly loss: number;
-  readonly accuracy: number;
+  /** Absent where the loss is a squared error. */
+  readonly accuracy?: number;
   readonly learningRate: number;
   /** Of the whole step. */
   readonly seconds: number;
@@ -28,7 +29,7 @@ export interface EvaluationRow {
 }
 
 const STEP_COLUMNS = ['step', 'epoch', 'loss', 'accuracy', 'learningRate', 'seconds', 'waited'];
-const EVALUATION_COLUMNS = ['samples', 'correct', 'accuracy'] as const;
+const EVALUATION_COLUMNS = ['samples', 'correct', 'accuracy', 'labels', 'loss'] as const;
 
 type Format = (row: StepRow | EvaluationRow) => string;
 
@@ -39,7 +40,7 @@ const csv: Format = (row) => {
   const evaluation = 'evaluation' in row ? row.evaluation : undefined;
   const cells = evaluation ? { step: row.step } : { ...row };
   return [
-    ...STEP_COLUMNS.map((name) => (cells as Readonly<Record<string, number>>)[name]),
+    ...STEP_COLUMNS.map((name) => (cells as Readonly<Record<string, number | undefined>>)[name]),
     ...EVALUATION_COLUMNS.map((name) => evaluation?.[name]),
   ].join(',');
 };

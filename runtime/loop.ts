@@ -20,7 +20,8 @@ export interface Progress {
   readonly epoch: number;
   /** Means over the steps since the last report. */
   readonly loss: number;
-  readonly accuracy: number;
+  /** Of the labels that count. Absent where the loss is a squared error. */
+  readonly accuracy?: number;
   readonly imagesPerSecond: number;
   /** Rate of the last step. */
   readonly learningRate: number;
@@ -74,7 +75,8 @@ export async function runLoop(loop: Loop): Promise<Ran> {
   const { batch, settings, hooks, log, losses, evaluate, checkpoint } = loop;
   const { steps, lr, shape, warmup, optimizer } = settings;
   const schedule = { shape, rate: lr, steps, warmup };
-  const window = new Window(batch);
+  const { classAxis } = loop.step.plan.assumptions;
+  const window = new Window(batch, classAxis !== null);
   const every = hooks.every ?? 10;
   const before = losses.length;
   const start = performance.now();
@@ -97,8 +99,8 @@ export async function runLoop(loop: Loop): Promise<Ran> {
     const done = losses.push(loss);
     window.add(loss, correct);
     const seconds = (performance.now() - began) / 1000;
-    const accuracy = correct / batch;
-    log?.write({ step: done, epoch, loss, accuracy, learningRate: rate, seconds, waited });
+    const accuracy = classAxis === null ? {} : { accuracy: correct / batch };
+    log?.write({ step: done, epoch, loss, ...accuracy, learningRate: rate, seconds, waited });
     // A step blocks this thread: without a turn of the event loop no signal would ever be seen.
     await nextTurn();
     if (done % every === 0 || done === steps || aborted()) {
@@ -127,9 +129,9 @@ async function oneStep(
   const sum = { epoch: 0, loss: 0, correct: 0, waited: 0 };
   for (let part = 0; part < step.accumulate; part++) {
     const began = performance.now();
-    const { images, labels, epoch } = await feed.next();
+    const { images, labels, sides = {}, epoch } = await feed.next();
     sum.waited += (performance.now() - began) / 1000;
-    const { loss, correct } = await step.run({ images, labels, ...settings });
+    const { loss, correct } = await step.run({ images, labels, sides, ...settings });
     if (part === 0) sum.epoch = epoch;
     sum.loss += loss / step.accumulate;
     sum.correct += correct;
@@ -144,7 +146,11 @@ class Window {
   private correct = 0;
   private since = performance.now();
 
-  constructor(private readonly batch: number) {}
+  /** @param counts whether there are correct answers to count */
+  constructor(
+    private readonly batch: number,
+    private readonly counts: boolean,
+  ) {}
 
   add(loss: number, correct: number): void {
     this.steps++;
@@ -152,12 +158,12 @@ class Window {
     this.correct += correct;
   }
 
-  take(): { loss: number; accuracy: number; imagesPerSecond: number } {
+  take(): Pick<Progress, 'loss' | 'accuracy' | 'imagesPerSecond'> {
     const now = performance.now();
     const images = this.steps * this.batch;
     const report = {
       loss: this.loss / this.steps,
-      accuracy: this.correct / images,
+      ...(this.counts ? { accuracy: this.correct / images } : {}),
       imagesPerSecond: (images * 1000) / Math.max(now - this.since, 1e-3),
     };
     this.steps = 0;

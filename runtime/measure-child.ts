@@ -5,11 +5,10 @@ import { prefersArena } from './allocator.js';
 import { cpus, platform, release } from 'node:os';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DiagnosticError } from '../src/diagnostics/index.js';
-import type { Plan } from '../src/plan/index.js';
-import { BatchLoader, loadDataset, measureNormalisation } from './data/index.js';
+import { BatchLoader, buffersOf, loadDataset, measureNormalisation } from './data/index.js';
 import { collectGarbage, startPeakMeter } from './memory.js';
 import type { MeasureAnswer, MeasureJob, Measurement } from './measure.js';
-import { batchShape, inputOf, readPlan } from './plan.js';
+import { batchShape, readPlan } from './plan.js';
 import { loadRuntime, messageOf, threadCount } from './session.js';
 import { TrainingStep } from './step.js';
 
@@ -17,17 +16,15 @@ async function measureHere(job: MeasureJob): Promise<Measurement> {
   const threads = threadCount(job.threads);
   const { plan } = readPlan(job.dir);
   const wanted = batchShape(plan);
-  const data = loadDataset('random', 'train', { ...wanted, classes: Math.max(1, wanted.classes) });
+  const data = loadDataset('random', 'train', wanted);
   const loader = new BatchLoader(data, {
     batch: wanted.batch,
     seed: job.seed,
     augment: { flip: false, cropPadding: 0 },
     normalise: measureNormalisation(data),
   });
-  const images = new Float32Array(wanted.batch * wanted.channels * wanted.height * wanted.width);
-  const labels = new BigInt64Array(wanted.batch);
-  loader.next({ images, labels });
-  const given = constantLabels(plan) ?? labels;
+  const buffers = buffersOf(data, wanted.batch, wanted.sides);
+  loader.next(buffers);
   const { inPlace } = job;
   const arena = job.arena ?? prefersArena(plan);
   const step = await TrainingStep.open(job.dir, plan, { threads, arena, inPlace });
@@ -38,9 +35,9 @@ async function measureHere(job: MeasureJob): Promise<Measurement> {
   const losses: number[] = [];
   const seconds: number[] = [];
   while (losses.length < job.steps) {
-    if (losses.length > 0) loader.next({ images, labels });
+    if (losses.length > 0) loader.next(buffers);
     const began = performance.now();
-    const { loss } = await step.run({ images, labels: given, learningRate: job.lr });
+    const { loss } = await step.run({ ...buffers, learningRate: job.lr });
     seconds.push((performance.now() - began) / 1000);
     losses.push(loss);
     // Copies of outputs that are already garbage are no need of the step.
@@ -72,14 +69,6 @@ async function measureHere(job: MeasureJob): Promise<Measurement> {
       onnxruntime: version,
     },
   };
-}
-
-/** Zeros, where the loss takes more than a label per sample. */
-function constantLabels(plan: Plan): BigInt64Array | Float32Array | undefined {
-  const { shape, dtype } = inputOf(plan, 'labels');
-  const count = shape.reduce((n, d) => n * d, 1);
-  if (dtype === 'float32') return new Float32Array(count);
-  return shape.length > 1 ? new BigInt64Array(count) : undefined;
 }
 
 /** Collects twice: what the first collection released is given back by a background thread. */

@@ -8,7 +8,7 @@ import type { OptimizerName, OptimizerSettings } from './optimizer.js';
 import type { ScheduleShape } from './schedule.js';
 
 export interface TrainOptions extends OptimizerSettings {
-  /** A folder with CIFAR-10 or IDX files, or `random`. */
+  /** A folder with CIFAR-10 files, IDX files or NumPy arrays, or `random`. */
   readonly data: string;
   /** How long to train: steps, or else epochs (may be a fraction). Default: one epoch. */
   readonly steps?: number;

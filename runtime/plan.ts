@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import { DiagnosticError } from '../src/diagnostics/index.js';
 import { readPlanFile } from '../src/plan/index.js';
 import type { InputRole, Plan, PlanInput, ScalarRole } from '../src/plan/index.js';
+import { isSideType } from './data/index.js';
+import type { SideInput, Wanted } from './data/index.js';
 import { messageOf } from './session.js';
 
 const SUFFIX = '.plan.json';
@@ -81,9 +83,24 @@ function checkInputs({ inputs, assumptions }: Plan, path: string): void {
     if (STATE.has(role) && next === undefined)
       throw bad(`input ${name} (${role}) has no successor`);
     const wanted = role === 'labels' ? labels : role === 'seed' ? 'int32' : 'float32';
+    // Token numbers take the place of pixels.
+    if (role === 'images' && dtype === 'int64') continue;
+    if (role === 'side') {
+      if (!isSideType(dtype)) throw bad(`input ${name} is ${dtype}, which is not fed`);
+      continue;
+    }
     if (dtype !== wanted) throw bad(`input ${name} (${role}) is ${dtype}, not ${wanted}`);
   }
 }
+
+/** The inputs of the network beside the images. */
+export const sideInputs = (plan: Plan): SideInput[] =>
+  plan.inputs
+    .filter(({ role }) => role === 'side')
+    .map(({ name, dtype, shape, limit }) => ({
+      ...{ name, dtype: dtype as SideInput['dtype'], shape },
+      ...(limit === undefined ? {} : { limit }),
+    }));
 
 /** The input that random masks are drawn from; undefined: nothing in the network is random. */
 export const seedInput = (plan: Plan): PlanInput | undefined =>
@@ -113,34 +130,32 @@ export interface StateInput extends PlanInput {
 export const stateInputs = (plan: Plan): StateInput[] =>
   plan.inputs.filter((i): i is StateInput => STATE.has(i.role) && i.next !== undefined);
 
-/** Refuses data for what only arrays of the caller can be fed to. @throws DiagnosticError train/invalid */
-export function checkLabels(plan: Plan): void {
-  const { name, shape, dtype } = inputOf(plan, 'labels');
-  if (dtype === 'int64' && shape.length === 1) return;
-  throw new DiagnosticError(
-    'train/invalid',
-    `input ${name}`,
-    `data sets have one label per sample, the loss takes ${dtype}[${shape.join(',')}]`,
-    'run the step on arrays of your own with TrainingStep of the library (see README.md), or train.onnx in any ONNX Runtime',
-  );
-}
-
-/** What a batch looks like to the data pipeline. Images of rank 2 count as one row of pixels. */
-export function batchShape(plan: Plan): {
-  batch: number;
-  channels: number;
-  height: number;
-  width: number;
-  classes: number;
-} {
-  const { name, shape } = inputOf(plan, 'images');
-  const [batch, ...image] = shape;
-  const [width = 1, height = 1, channels = 1] = [...image].reverse();
-  if (batch === undefined || image.length < 1 || image.length > 3)
+/** What a batch looks like to the data pipeline. Images of rank 2 count as one row of pixels, tokens too. */
+export function batchShape(plan: Plan): Wanted & { readonly batch: number } {
+  const { name, shape, dtype, limit } = inputOf(plan, 'images');
+  const [batch, ...sample] = shape;
+  const tokens = dtype === 'int64';
+  const extents = tokens ? [elements(sample)] : sample;
+  const [width = 1, height = 1, channels = 1] = [...extents].reverse();
+  if (batch === undefined || extents.length < 1 || extents.length > 3)
     throw new DiagnosticError(
       'train/invalid',
       `input ${name}`,
       `its shape [${shape.join(',')}] is not that of a batch of images`,
+      'run the step on arrays of your own with TrainingStep of the library (see README.md), or train.onnx in any ONNX Runtime',
     );
-  return { batch, channels, height, width, classes: plan.assumptions.classes };
+  const { classes, ignoreIndex } = plan.assumptions;
+  const labels = inputOf(plan, 'labels');
+  const floats = labels.dtype === 'float32';
+  const answers = { shape: labels.shape.slice(1), floats };
+  return {
+    ...{ batch, channels, height, width, shape: sample },
+    ...(tokens ? { tokens: limit === undefined ? {} : { limit } } : {}),
+    ...(floats ? {} : { classes }),
+    ...(floats || answers.shape.length > 0 ? { answers } : {}),
+    ...(ignoreIndex === null ? {} : { ignoreIndex }),
+    sides: sideInputs(plan).map((side) => ({ ...side, shape: side.shape.slice(1) })),
+  };
 }
+
+const elements = (shape: readonly number[]): number => shape.reduce((n, d) => n * d, 1);

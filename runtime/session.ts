@@ -7,6 +7,7 @@ import { availableParallelism } from 'node:os';
 import { dirname } from 'node:path';
 import type * as ort from 'onnxruntime-node';
 import { DiagnosticError } from '../src/diagnostics/index.js';
+import type { SideArray } from './data/index.js';
 import { withEndMarker } from './end-marker.js';
 
 export type Runtime = typeof ort;
@@ -82,6 +83,18 @@ export function threadCount(threads: number | undefined): number {
   if (threads === undefined) return availableParallelism();
   if (Number.isSafeInteger(threads) && threads >= 1 && threads <= 1024) return threads;
   throw new DiagnosticError('usage/option', 'threads', `${threads} is not a number of threads`);
+}
+
+/** An array as ONNX Runtime takes it, where it lies. Bytes are truth values. */
+export function tensorOf(
+  { Tensor }: Runtime,
+  data: SideArray,
+  shape: readonly number[],
+): ort.Tensor {
+  if (data instanceof Float32Array) return new Tensor('float32', data, shape);
+  if (data instanceof BigInt64Array) return new Tensor('int64', data, shape);
+  if (data instanceof Int32Array) return new Tensor('int32', data, shape);
+  return new Tensor('bool', data, shape);
 }
 
 export const messageOf = (error: unknown): string =>

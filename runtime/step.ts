@@ -8,6 +8,7 @@ import type { InputRole, Plan } from '../src/plan/index.js';
 import { cpuBackend } from './backend.js';
 import type { Backend, StepOutputs, StepRunner } from './backend.js';
 import { firstUnits, isFinite, unitsOfWeights } from './diagnose.js';
+import type { SideArray } from './data/index.js';
 import { completeSettings, scalarsOf } from './optimizer.js';
 import type { OptimizerSettings } from './optimizer.js';
 import { initialState } from './parameters.js';
@@ -16,10 +17,12 @@ import type { SessionOptions } from './session.js';
 
 /** One batch and the settings of its step. */
 export interface StepInputs extends OptimizerSettings {
-  /** As the plan's input of that role: batch × channels × height × width, already normalised. */
-  readonly images: Float32Array;
+  /** As the plan's input of that role: batch × channels × height × width, already normalised, or token numbers. */
+  readonly images: Float32Array | BigInt64Array;
   /** Labels, or the float targets of a squared error: in the shape of the plan's input. */
   readonly labels: BigInt64Array | Float32Array;
+  /** By name, what the network takes beside the images: see the plan's inputs with the role `side`. */
+  readonly sides?: Readonly<Record<string, SideArray>>;
   readonly learningRate: number;
 }
 
@@ -85,7 +88,7 @@ export class TrainingStep {
    * @throws DiagnosticError train/diverged; the weights are then of no use
    */
   async run(inputs: StepInputs): Promise<StepOutputs> {
-    const { images, labels, learningRate, ...given } = inputs;
+    const { images, labels, sides = {}, learningRate, ...given } = inputs;
     const { optimizer } = this.plan.assumptions;
     const settings = { ...completeSettings(optimizer, given), learningRate };
     const position = { update: this.done + 1, part: this.part, parts: this.accumulate };
@@ -93,7 +96,7 @@ export class TrainingStep {
     // Batches run so far: the same for a training that was cut off and continued.
     const batches = this.done * this.accumulate + this.part;
     const words = [this.seed | 0, batches | 0] as const;
-    const result = await this.runner.run({ images, labels, seed: words, scalars });
+    const result = await this.runner.run({ images, labels, sides, seed: words, scalars });
     this.part = (this.part + 1) % this.accumulate;
     if (this.part === 0) this.done++;
     if (!Number.isFinite(result.loss)) {

@@ -9,7 +9,7 @@ import type { Plan } from '../src/plan/index.js';
 import { prefersArena } from './allocator.js';
 import { Checkpoints } from './checkpoint.js';
 import type { Checkpoint } from './checkpoint.js';
-import { canPrefetch, loadDataset, openFeed, openPrefetch } from './data/index.js';
+import { canPrefetch, closeDataset, loadDataset, openFeed, openPrefetch } from './data/index.js';
 import type { Dataset, Feed, Normalisation } from './data/index.js';
 import { evaluateModel } from './evaluate.js';
 import type { Evaluation } from './evaluate.js';
@@ -20,7 +20,7 @@ import type { Ran, TrainHooks } from './loop.js';
 import { lifetimePeakBytes } from './memory.js';
 import { checkOptions, settle } from './options.js';
 import type { Settings, TrainOptions } from './options.js';
-import { batchShape, checkLabels, inputOf, readPlan } from './plan.js';
+import { batchShape, inputOf, readPlan } from './plan.js';
 import { threadCount } from './session.js';
 import { TrainingStep } from './step.js';
 import { writeTrained } from './trained.js';
@@ -72,7 +72,6 @@ export async function train(
 ): Promise<TrainResult> {
   checkOptions(options);
   const { plan } = readPlan(dir);
-  checkLabels(plan);
   const wanted = batchShape(plan);
   const { optimizer, accumulate } = plan.assumptions;
   const request = {
@@ -103,7 +102,7 @@ export async function train(
       log?.close();
     }
   } finally {
-    test?.file?.close();
+    if (test) closeDataset(test);
     await feed.close();
   }
 }
@@ -233,7 +232,7 @@ const session = ({ threads }: TrainOptions): { threads?: number } =>
 const valuesOf = (step: TrainingStep): Map<string, Float32Array> =>
   new Map([...step.weights(), ...step.statistics()]);
 
-/** The accuracy of the weights as they are, by way of a model that is not kept. */
+/** How good the weights are as they are, by way of a model that is not kept. */
 async function evaluateNow(
   { dir, plan, feed, options }: Run,
   step: TrainingStep,
@@ -261,9 +260,13 @@ async function evaluate(
   options: TrainOptions,
 ): Promise<Evaluation> {
   const { name, shape } = inputOf(plan, 'images');
+  const { ignoreIndex } = plan.assumptions;
   return evaluateModel(path, test, normalise, {
     ...session(options),
     input: { name, shape },
-    output: plan.outputs.logits,
+    sides: batchShape(plan).sides ?? [],
+    output: plan.outputs.network,
+    classAxis: plan.assumptions.classAxis,
+    ...(ignoreIndex === null ? {} : { ignoreIndex }),
   });
 }

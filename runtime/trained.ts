@@ -7,6 +7,7 @@ import { Tensor } from '../src/ir/index.js';
 import type { ConstantData } from '../src/ir/index.js';
 import { readModel, writeModel } from '../src/onnx/index.js';
 import type { Plan } from '../src/plan/index.js';
+import { inputOf } from './plan.js';
 import type { Normalisation } from './data/index.js';
 
 /** Metadata keys; the first is the compiler's, which sets it to 'uncalibrated'. */
@@ -58,7 +59,9 @@ export function writeTrained(
   }
   if (model.metadata.has(STATISTICS_KEY)) model.metadata.set(STATISTICS_KEY, 'trained');
   model.metadata.set(TRAINED_KEY, `${facts.steps} steps`);
-  model.metadata.set(NORMALISATION_KEY, JSON.stringify(facts.normalise));
+  // Token numbers are taken as they are.
+  if (inputOf(plan, 'images').dtype === 'float32')
+    model.metadata.set(NORMALISATION_KEY, JSON.stringify(facts.normalise));
   const path = join(to, `${plan.model.name}.trained.onnx`);
   writeModel(model, path);
   return path;

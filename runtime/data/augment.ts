@@ -1,6 +1,7 @@
 // Which augmentation a training gets. In: what was asked for, and the data. Out: crops and flips, or none. Invariant:
-// what is mirrored without being asked for is a photograph.
+// what is mirrored without being asked for is a photograph with one label.
 
+import { DiagnosticError } from '../../src/diagnostics/index.js';
 import { pixelsOf } from './dataset.js';
 import type { Dataset } from './dataset.js';
 import type { Augment } from './loader.js';
@@ -15,6 +16,16 @@ export function chooseAugment(
   spec: string,
   data: Dataset,
 ): Augment {
+  // Labels per pixel would stay where they are, and token numbers are no picture.
+  const fixed = data.answers !== undefined || data.file?.dtype === 'int32';
+  if (fixed && asked !== undefined && asked !== false)
+    throw new DiagnosticError(
+      'usage/option',
+      'augment',
+      'only images with one label each are cropped and flipped',
+      'prepare the arrays that way',
+    );
+  if (fixed) return NONE;
   if (typeof asked === 'object') return asked;
   if (asked !== undefined) return asked ? CIFAR : NONE;
   if (spec === 'random') return NONE;

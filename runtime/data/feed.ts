@@ -3,12 +3,13 @@
 
 import { createHash } from 'node:crypto';
 import { chooseAugment } from './augment.js';
-import type { Wanted } from './dataset.js';
+import type { Dataset, Pixels, Wanted } from './dataset.js';
 import { loadDataset } from './load.js';
 import { BatchLoader } from './loader.js';
 import type { Augment } from './loader.js';
 import { measureNormalisation } from './normalise.js';
 import type { Normalisation } from './normalise.js';
+import { makeBuffers } from './sample.js';
 import type { BatchBuffers } from './sample.js';
 
 /** Plain values: they may cross to another thread. */
@@ -27,7 +28,7 @@ export interface FeedFacts {
   readonly count: number;
   readonly augment: Augment;
   readonly normalise: Normalisation;
-  /** SHA-256 of all labels: with the normalisation, a fingerprint of the data. */
+  /** SHA-256 of all labels or targets, token numbers and side inputs: with the normalisation, a fingerprint of the data. */
   readonly labels: string;
 }
 
@@ -51,21 +52,34 @@ export function openLoader(request: FeedRequest): { facts: FeedFacts; loader: Ba
   const data = loadDataset(request.data, 'train', request.wanted);
   const augment = chooseAugment(request.augment, request.data, data);
   const normalise = measureNormalisation(data);
-  const { labels } = data;
-  const bytes = new Uint8Array(labels.buffer, labels.byteOffset, labels.byteLength);
-  const digest = createHash('sha256').update(bytes).digest('hex');
   return {
-    facts: { count: data.count, augment, normalise, labels: digest },
+    facts: { count: data.count, augment, normalise, labels: fingerprint(data) },
     loader: new BatchLoader(data, { batch, seed, augment, normalise }),
   };
 }
 
+function fingerprint({ count, labels, answers, file, sides }: Dataset): string {
+  const hash = createHash('sha256').update(bytesOf(labels));
+  const tokens = file?.dtype === 'int32' ? file : undefined;
+  for (const whole of [answers, tokens, ...(sides?.values() ?? [])])
+    for (let sample = 0; whole && sample < count; sample++)
+      hash.update(bytesOf(whole.read(sample)));
+  return hash.digest('hex');
+}
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: Pixels): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength);
+
 export function buffersFor({ batch, wanted }: FeedRequest): BatchBuffers {
-  const { channels, height, width } = wanted;
-  return {
-    images: new Float32Array(batch * channels * height * width),
-    labels: new BigInt64Array(batch),
-  };
+  const { channels, height, width, tokens, answers, sides = [] } = wanted;
+  return makeBuffers({
+    batch,
+    size: channels * height * width,
+    answers: (answers?.shape ?? []).reduce((n, d) => n * d, 1),
+    tokens: tokens !== undefined,
+    floats: answers?.floats === true,
+    sides,
+  });
 }
 
 /** Prepares batches in this thread, when they are asked for. @throws DiagnosticError data/invalid */

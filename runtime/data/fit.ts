@@ -1,7 +1,7 @@
 // Fits a data set to the input of a model. In: the data as read and the shape the model takes. Out:
 // a data set of exactly that shape, the same one where nothing had to change. Invariant: pixels are
 // only repeated over channels or framed with zeros, never resampled; anything else is refused.
-import type { Dataset, Wanted } from './dataset.js';
+import type { Dataset, SampleFile, Wanted } from './dataset.js';
 import { shapeText } from './dataset.js';
 import { bad } from './files.js';
 
@@ -9,7 +9,14 @@ import { bad } from './files.js';
 const MOST_PADDING = 8;
 
 export function fitDataset(data: Dataset, wanted: Wanted): Dataset {
+  checkForm(data, wanted);
   checkLabels(data, wanted);
+  for (const { name, limit } of wanted.sides ?? [])
+    if (limit !== undefined) checkTokens(data, data.sides?.get(name), limit);
+  if (wanted.tokens) {
+    checkTokens(data, data.file, wanted.tokens.limit);
+    return data;
+  }
   const given = `images are ${shapeText(data)}, the model takes ${shapeText(wanted)}`;
   if (data.channels !== wanted.channels && data.channels !== 1)
     throw bad(data.name, `${given}: only grey images can be repeated over other channels`);
@@ -48,14 +55,54 @@ export function fitDataset(data: Dataset, wanted: Wanted): Dataset {
   return { ...data, channels, height, width, images };
 }
 
-function checkLabels(data: Dataset, wanted: Wanted): void {
-  const classes = wanted.classes;
-  if (classes === undefined) return;
-  const at = data.labels.findIndex((label) => label >= classes);
-  if (at >= 0)
-    throw bad(
-      data.name,
-      `sample ${at} has label ${data.labels[at] ?? 0}, the model tells ${classes} classes apart (0 to ${classes - 1})`,
-      'train a model with enough outputs, or use data with fewer classes',
-    );
+/** Image files have one label each, and no token numbers. */
+function checkForm({ name, file, answers, sides }: Dataset, wanted: Wanted): void {
+  const arrays = 'save NumPy arrays: see "Training data" in README.md';
+  if (wanted.tokens && file?.dtype !== 'int32')
+    throw bad(name, 'the model takes token numbers, these are images', arrays);
+  const missing = wanted.sides?.find((side) => !sides?.has(side.name));
+  if (missing) throw bad(name, `the model also takes ${missing.name}, these are images`, arrays);
+  if (!wanted.answers || answers) return;
+  const { shape, floats } = wanted.answers;
+  throw bad(
+    name,
+    `there is one label per image, the loss compares with ${floats ? 'floats' : 'labels'} [${['N', ...shape].join(', ')}]`,
+    arrays,
+  );
+}
+
+function checkTokens(
+  { name, count }: Dataset,
+  file: SampleFile | undefined,
+  limit = Infinity,
+): void {
+  for (let sample = 0; file && sample < count; sample++) {
+    const token = file.read(sample).find((id) => !(id >= 0 && id < limit));
+    if (token !== undefined)
+      throw bad(
+        name,
+        `sample ${sample} holds token ${token}, the model looks tokens up in a table of ${limit} rows (0 to ${limit - 1})`,
+        'make the numbers with the tokenizer of this model',
+      );
+  }
+}
+
+function checkLabels(data: Dataset, { classes, ignoreIndex, answers }: Wanted): void {
+  if (answers?.floats) return;
+  const wrong = (label: number): boolean =>
+    label !== ignoreIndex && !(label >= 0 && label < (classes ?? Infinity));
+  for (let sample = 0; sample < data.count; sample++) {
+    const labels = data.answers?.read(sample) ?? data.labels.subarray(sample, sample + 1);
+    const label = labels.find(wrong);
+    if (label !== undefined)
+      throw bad(
+        data.name,
+        classes === undefined
+          ? `sample ${sample} has label ${label}`
+          : `sample ${sample} has label ${label}, the model tells ${classes} classes apart (0 to ${classes - 1})`,
+        label < 0 || answers
+          ? 'a label that is not to count is compiled in with --ignore-index'
+          : 'train a model with enough outputs, or use data with fewer classes',
+      );
+  }
 }

@@ -8,7 +8,7 @@ import type { Dataset, Split, Wanted } from './dataset.js';
 import { bad } from './files.js';
 import { fitDataset } from './fit.js';
 import { findIdx, readIdx } from './idx.js';
-import { findNpy, readNpy } from './npy.js';
+import { findNpy, readNpy } from './arrays.js';
 import { syntheticDataset } from './synthetic.js';
 
 /**

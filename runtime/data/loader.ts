@@ -3,12 +3,13 @@
 // the sample at position p in it depend on (seed, e, p) alone, so the number of batches given out is
 // the whole state and a loader that is told it continues bit for bit.
 import { DiagnosticError } from '../../src/diagnostics/index.js';
+import { closeDataset } from './dataset.js';
 import type { Dataset } from './dataset.js';
 import { bad } from './files.js';
 import type { Normalisation } from './normalise.js';
 import { Random } from './random.js';
 import type { BatchBuffers } from './sample.js';
-import { SampleWriter } from './sample.js';
+import { SampleWriter, buffersOf } from './sample.js';
 
 /** Keys end in a position, or in this for the order of the epoch: no data set has as many samples. */
 const ORDER = 0xffff_ffff;
@@ -88,9 +89,8 @@ export class BatchLoader {
     this.shuffle();
   }
 
-  /** Closes the files of the data. */
   close(): void {
-    this.data.file?.close();
+    closeDataset(this.data);
   }
 
   private writeNext(into: BatchBuffers, slot: number): void {
@@ -131,17 +131,14 @@ export function* evaluationBatches(
 ): Generator<EvaluationBatch, void, undefined> {
   checkBatch(batch);
   const writer = new SampleWriter(data, normalise);
-  const { images, labels } = into ?? {
-    images: new Float32Array(batch * writer.size),
-    labels: new BigInt64Array(batch),
-  };
-  writer.check({ images, labels }, batch);
+  const buffers = into ?? buffersOf(data, batch);
+  writer.check(buffers, batch);
   for (let start = 0; start < data.count; start += batch) {
     const valid = Math.min(batch, data.count - start);
     // Repeated rather than blank: a constant image could make a normalisation divide by zero.
     for (let slot = 0; slot < batch; slot++)
-      writer.write(start + Math.min(slot, valid - 1), { images, labels }, slot, 0, 0, false);
-    yield { images, labels, valid };
+      writer.write(start + Math.min(slot, valid - 1), buffers, slot, 0, 0, false);
+    yield { ...buffers, valid };
   }
 }
 

@@ -14,10 +14,11 @@ export interface Normalisation {
 const zeros = (length: number): number[] => new Array<number>(length).fill(0);
 const ones = (length: number): number[] => new Array<number>(length).fill(1);
 
-/** Mean and (population) deviation of every channel; a constant channel gets a deviation of 1, floats stay as they are. */
+/** Mean and (population) deviation of every channel; a constant channel gets a deviation of 1, all but bytes stay as they are. */
 export function measureNormalisation(data: Dataset): Normalisation {
   const { count, channels } = data;
-  if (data.file?.floats === true) return { mean: zeros(channels), std: ones(channels) };
+  if (data.file && data.file.dtype !== 'uint8')
+    return { mean: zeros(channels), std: ones(channels) };
   const plane = data.height * data.width;
   // Whole-number histograms keep the sums exact for any number of images.
   const histogram = new Float64Array(channels * 256);

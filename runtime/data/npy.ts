@@ -1,31 +1,20 @@
-// Reader of NumPy arrays. In: a folder with train-images.npy, train-labels.npy, test-images.npy and test-labels.npy.
-// Out: a data set whose pixels stay in their file and are read one sample at a time, so that they may be larger than
-// memory (which is why no library is used that reads whole files). Invariant: a file holds exactly what its header
-// promises, and as many labels as images.
+// NumPy's file format. In: a .npy file. Out: its header, and its values a sample (an index of the first axis) at a time,
+// so that a file may be larger than memory (which is why no library is used that reads whole files). Invariant: a file
+// holds exactly what its header promises; a number that does not fit what it is read as is refused.
 
 import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
-import { join } from 'node:path';
-import type { Dataset, Pixels, SampleFile, Split, Wanted } from './dataset.js';
+import type { Pixels, SampleFile } from './dataset.js';
 import { bad } from './files.js';
 
 const MAGIC = '\u0093NUMPY';
-const name = (split: Split, part: 'images' | 'labels'): string => `${split}-${part}.npy`;
-
-/** The folder itself, when there is any file of this layout in it. */
-export function findNpy(folder: string): string | undefined {
-  const all = (['train', 'test'] as const).flatMap((split) => [
-    name(split, 'images'),
-    name(split, 'labels'),
-  ]);
-  return all.some((file) => existsSync(join(folder, file))) ? folder : undefined;
-}
 
 /** Bytes per element of the types that are read, little-endian where that matters. */
 const SIZES: Readonly<Record<string, number>> = {
-  ...{ '|u1': 1, '|i1': 1, '<u2': 2, '<i2': 2, '<u4': 4, '<i4': 4, '<i8': 8, '<u8': 8, '<f4': 4 },
+  ...{ '|u1': 1, '|i1': 1, '|b1': 1, '<u2': 2, '<i2': 2, '<u4': 4, '<i4': 4, '<u8': 8, '<i8': 8 },
+  ...{ '<f4': 4, '<f8': 8 },
 };
 
-interface NpyArray {
+export interface NpyArray {
   readonly path: string;
   readonly fd: number;
   readonly dtype: string;
@@ -33,6 +22,12 @@ interface NpyArray {
   /** Where the values begin. */
   readonly start: number;
 }
+
+export const isFloats = ({ dtype }: NpyArray): boolean => dtype.startsWith('<f');
+
+/** For messages: "[50000, 3] of <f4". */
+export const describeArray = ({ dtype, shape }: NpyArray): string =>
+  `[${shape.join(', ')}] of ${dtype}`;
 
 function readAt(path: string, fd: number, target: Uint8Array, position: number): void {
   for (let done = 0; done < target.length;) {
@@ -43,7 +38,7 @@ function readAt(path: string, fd: number, target: Uint8Array, position: number):
 }
 
 /** Opens an array and checks its header (NumPy's format 1.0 to 3.0). */
-function openArray(path: string): NpyArray {
+export function openArray(path: string): NpyArray {
   if (!existsSync(path)) throw bad(path, 'the file is missing');
   const fd = openSync(path, 'r');
   try {
@@ -87,106 +82,104 @@ function parseHeader(path: string, text: string): { dtype: string; shape: number
   return { dtype, shape: dims.filter((d) => d !== '').map(Number) };
 }
 
-function readLabels(path: string): Int32Array {
-  const array = openArray(path);
-  try {
-    const { dtype, shape, start, fd } = array;
-    if (shape.length !== 1 || dtype === '<f4')
-      throw bad(
-        path,
-        `labels are one whole number per image, not [${shape.join(', ')}] of ${dtype}`,
-      );
-    const bytes = Buffer.alloc((SIZES[dtype] ?? 0) * (shape[0] ?? 0));
-    readAt(path, fd, bytes, start);
-    const size = SIZES[dtype] ?? 1;
-    const signed = dtype.includes('i');
-    return Int32Array.from({ length: shape[0] ?? 0 }, (_, i) => {
-      // Six bytes are as many as fit a number, and no label is larger.
-      const wide = Math.min(size, 6);
-      const at = i * size;
-      const label = signed ? bytes.readIntLE(at, wide) : bytes.readUIntLE(at, wide);
-      if (label >= 0 && label < 2 ** 31) return label;
-      throw bad(path, `label ${i} is ${label}`);
-    });
-  } finally {
-    closeSync(array.fd);
-  }
+type Reader = (bytes: Uint8Array) => (index: number) => number;
+
+const view =
+  (make: new (b: ArrayBuffer) => ArrayLike<number>): Reader =>
+  ({ buffer }) => {
+    const values = new make(buffer as ArrayBuffer);
+    return (index) => values[index] ?? NaN;
+  };
+
+/** A 64-bit number; one that no label and no token can be is not exact. */
+const wide: Reader = ({ buffer }) => {
+  const words = new Int32Array(buffer);
+  return (index) => (words[2 * index + 1] ?? 0) * 2 ** 32 + ((words[2 * index] ?? 0) >>> 0);
+};
+
+const READERS: Readonly<Record<string, Reader>> = {
+  ...{ '|u1': view(Uint8Array), '|i1': view(Int8Array), '|b1': view(Uint8Array) },
+  ...{ '<u2': view(Uint16Array), '<i2': view(Int16Array) },
+  ...{ '<u4': view(Uint32Array), '<i4': view(Int32Array), '<u8': wide, '<i8': wide },
+  ...{ '<f4': view(Float32Array), '<f8': view(Float64Array) },
+};
+
+const KINDS = { uint8: Uint8Array, int32: Int32Array, float32: Float32Array } as const;
+/** What can be read without being converted. */
+const SAME: Readonly<Record<SampleFile['dtype'], string>> = {
+  uint8: '|u1',
+  int32: '<i4',
+  float32: '<f4',
+};
+
+export interface NpyOptions {
+  /** Elements of a sample. */
+  readonly size: number;
+  /** What they are read as. */
+  readonly dtype: SampleFile['dtype'];
+  /** Channels that lie side by side and have to be set apart; 1 (default): none. */
+  readonly interleaved?: number;
 }
 
-type Layout = 'NHW' | 'NCHW' | 'NHWC';
-
-/** Bytes may have their channels last; floats have them first. Where both would do, they are first. */
-function layoutOf({ path, dtype, shape }: NpyArray, wanted: Wanted): Layout {
-  if (shape.length === 3) return 'NHW';
-  const [, a, b, c] = shape;
-  if (shape.length !== 4) throw bad(path, `its shape is [${shape.join(', ')}], not that of images`);
-  const first = a === wanted.channels && b === wanted.height && c === wanted.width;
-  const last = c === wanted.channels && a === wanted.height && b === wanted.width;
-  if (first || dtype === '<f4') return 'NCHW';
-  if (last) return 'NHWC';
-  return (c ?? 0) <= 4 && (a ?? 0) > 4 ? 'NHWC' : 'NCHW';
-}
-
-export function readNpy(folder: string, split: Split, wanted: Wanted): Dataset {
-  const labels = readLabels(join(folder, name(split, 'labels')));
-  const array = openArray(join(folder, name(split, 'images')));
-  const { path, dtype, shape } = array;
-  try {
-    if (dtype !== '|u1' && dtype !== '<f4')
-      throw bad(path, `its type is ${dtype}`, 'save images as uint8 or float32');
-    const count = shape[0] ?? 0;
-    if (count !== labels.length)
-      throw bad(path, `${labels.length} labels do not belong to its ${count} images`);
-    const layout = layoutOf(array, wanted);
-    const [, a = 1, b = 1, c = 1] = shape;
-    const [channels, height, width] =
-      layout === 'NHW' ? [1, a, b] : layout === 'NCHW' ? [a, b, c] : [c, a, b];
-    const size = channels * height * width;
-    if (count * size === 0) throw bad(path, `[${shape.join(', ')}] holds no pixel`);
-    let highest = 0;
-    for (const label of labels) highest = Math.max(highest, label);
-    return {
-      name: `NumPy ${split} split in ${folder}`,
-      ...{ count, channels, height, width, labels, classes: highest + 1 },
-      images: new Uint8Array(0),
-      file: new NpyFile(array, size, layout === 'NHWC' ? channels : 1),
-    };
-  } catch (error) {
-    closeSync(array.fd);
-    throw error;
-  }
-}
-
-class NpyFile implements SampleFile {
-  readonly floats: boolean;
+/** An array sample by sample; closes its file. */
+export class NpyFile implements SampleFile {
+  readonly dtype: SampleFile['dtype'];
+  readonly size: number;
+  readonly path: string;
+  /** Samples. */
+  readonly count: number;
   private readonly bytes: Uint8Array;
-  private readonly pixels: Pixels;
+  private readonly values: Pixels;
+  private readonly element: (index: number) => number;
+  private readonly interleaved: number;
+  /** Whether the bytes of the file are the values. */
+  private readonly direct: boolean;
 
-  /** @param interleaved channels that lie side by side and have to be set apart; 1: none */
   constructor(
     private readonly array: NpyArray,
-    size: number,
-    private readonly interleaved: number,
+    { size, dtype, interleaved = 1 }: NpyOptions,
   ) {
-    this.floats = array.dtype === '<f4';
-    const floats = new Float32Array(this.floats ? size : 0);
-    this.bytes = this.floats ? new Uint8Array(floats.buffer) : new Uint8Array(size);
-    this.pixels = this.floats ? floats : interleaved > 1 ? new Uint8Array(size) : this.bytes;
+    this.size = size;
+    this.path = array.path;
+    this.count = array.shape[0] ?? 0;
+    this.dtype = dtype;
+    this.interleaved = interleaved;
+    this.values = new KINDS[dtype](size);
+    this.direct = array.dtype === SAME[dtype] && interleaved === 1;
+    this.bytes = this.direct
+      ? new Uint8Array(this.values.buffer)
+      : new Uint8Array(size * (SIZES[array.dtype] ?? 0));
+    this.element = (READERS[array.dtype] ?? wide)(this.bytes);
   }
 
   read(sample: number): Pixels {
-    const { array, bytes, pixels, interleaved } = this;
+    const { array, bytes, values } = this;
     readAt(array.path, array.fd, bytes, array.start + sample * bytes.length);
-    if (interleaved > 1) {
-      const plane = bytes.length / interleaved;
-      for (let at = 0, from = 0; at < plane; at++)
-        for (let channel = 0; channel < interleaved; channel++, from++)
-          pixels[channel * plane + at] = bytes[from] ?? 0;
-    }
-    return pixels;
+    if (this.direct) return values;
+    if (this.interleaved > 1) this.separate();
+    else this.convert(sample);
+    return values;
   }
 
   close(): void {
     closeSync(this.array.fd);
+  }
+
+  private separate(): void {
+    const { values, element, interleaved } = this;
+    const plane = this.size / interleaved;
+    for (let at = 0, from = 0; at < plane; at++)
+      for (let channel = 0; channel < interleaved; channel++, from++)
+        values[channel * plane + at] = element(from);
+  }
+
+  private convert(sample: number): void {
+    const { values, element, dtype } = this;
+    for (let at = 0; at < values.length; at++) {
+      const value = element(at);
+      values[at] = value;
+      if (dtype === 'int32' && values[at] !== value)
+        throw bad(this.array.path, `sample ${sample} holds ${value}, which is too large a number`);
+    }
   }
 }

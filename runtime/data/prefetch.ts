@@ -40,10 +40,12 @@ export type FeedAnswer =
 /** Node 20 does not run TypeScript: from sources, under a test runner, there is no program for the thread. */
 export const canPrefetch = import.meta.url.endsWith('.js');
 
-export const partsOf = ({ images, labels }: BatchBuffers): ArrayBuffer[] => [
-  images.buffer as ArrayBuffer,
-  labels.buffer as ArrayBuffer,
-];
+export const partsOf = ({ images, labels, sides = {} }: BatchBuffers): ArrayBuffer[] =>
+  [images, labels, ...Object.values(sides)].map(({ buffer }) => buffer as ArrayBuffer);
+
+const buffersIn = ({ images, labels, sides = {} }: BatchBuffers): BatchBuffers => ({
+  ...{ images, labels, sides },
+});
 
 /** @throws DiagnosticError data/invalid */
 export async function openPrefetch(request: FeedRequest): Promise<Feed> {
@@ -78,7 +80,7 @@ export async function openPrefetch(request: FeedRequest): Promise<Feed> {
     },
     next: async () => {
       const last = given;
-      if (last) order({ kind: 'fill', buffers: { images: last.images, labels: last.labels } });
+      if (last) order({ kind: 'fill', buffers: buffersIn(last) });
       const answer = await answers.next();
       if (answer.kind !== 'batch') throw new Error(`internal error: ${answer.kind} for a batch`);
       given = answer.batch;

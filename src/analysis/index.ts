@@ -8,5 +8,6 @@ export * from './reasons.js';
 export * from './region.js';
 export * from './residual.js';
 export * from './sections.js';
+export * from './tables.js';
 export * from './trainable.js';
 export * from './types.js';

@@ -4,7 +4,7 @@
 
 import { invariant } from '../diagnostics/index.js';
 import type { Node, Value } from '../ir/index.js';
-import { findOp, inferNode } from '../ops/index.js';
+import { findOp, guardOperand, inferNode } from '../ops/index.js';
 import type { Builder } from '../ops/index.js';
 
 export class Recomputer {
@@ -79,7 +79,7 @@ export class Recomputer {
   private guard(clone: Node, token: Value, b: Builder): void {
     const definition = findOp(clone);
     if (definition?.guard) definition.guard(clone, token, b);
-    else clone.setInput(0, b.op('Add', [clone.input(0), token], { name: 'token' }));
+    else guardOperand(clone, 0, token, b);
     inferNode(clone);
   }
 }

@@ -10,7 +10,13 @@ import {
   readPlan,
   train,
 } from '../../runtime/index.js';
-import type { CompiledFolder, Progress, TrainOptions, TrainResult } from '../../runtime/index.js';
+import type {
+  CompiledFolder,
+  Evaluation,
+  Progress,
+  TrainOptions,
+  TrainResult,
+} from '../../runtime/index.js';
 import { loadCoupled } from '../compiler/index.js';
 import { DiagnosticError, EXIT } from '../diagnostics/index.js';
 import { recordMeasurement } from '../plan/index.js';
@@ -94,7 +100,7 @@ export function addTrainCommand(program: Command): void {
     .option('--seed <n>', 'seed of order, augmentation and dropout', wholeNumber('--seed'), 0)
     .option('--threads <n>', 'threads of ONNX Runtime', positiveInteger('--threads'))
     .option('--no-augment', 'no random crops and flips')
-    .option('--no-evaluate', 'do not measure accuracy on the test split at the end')
+    .option('--no-evaluate', 'do not measure accuracy (or loss) on the test split at the end')
     .option('--no-prefetch', 'prepare batches between steps and not in a second thread')
     .option('--no-in-place', 'keep old and new weights apart')
     .option(
@@ -199,8 +205,13 @@ function trainOptions(options: Options, data: string): TrainOptions {
   };
 }
 
+const describeEvaluation = ({ accuracy, loss = NaN }: Evaluation): string =>
+  accuracy === undefined
+    ? `test loss ${loss.toPrecision(5)}`
+    : `test accuracy ${formatPercent(accuracy)}`;
+
 const describeProgress = (p: Progress): string =>
-  `step ${p.step}/${p.steps}  loss ${p.loss.toFixed(4)}  accuracy ${formatPercent(p.accuracy)}  lr ${p.learningRate.toPrecision(3)}  ${p.imagesPerSecond.toFixed(0)} images/s  ${formatBytes(p.peakBytes)} resident`;
+  `step ${p.step}/${p.steps}  loss ${p.loss.toFixed(4)}${p.accuracy === undefined ? '' : `  accuracy ${formatPercent(p.accuracy)}`}  lr ${p.learningRate.toPrecision(3)}  ${p.imagesPerSecond.toFixed(0)} images/s  ${formatBytes(p.peakBytes)} resident`;
 
 async function trainCommand(dir: string, options: Options): Promise<void> {
   const out = outputOptions(options);
@@ -228,8 +239,8 @@ async function trainCommand(dir: string, options: Options): Promise<void> {
       progress: (p) => {
         remark(describeProgress(p), out);
       },
-      evaluated: (step, { accuracy }) => {
-        remark(`step ${step}: test accuracy ${formatPercent(accuracy)}`, out);
+      evaluated: (step, evaluation) => {
+        remark(`step ${step}: ${describeEvaluation(evaluation)}`, out);
       },
       note: (text) => {
         remark(`note: ${text}`, out);
@@ -264,7 +275,7 @@ function describeTraining(r: TrainResult): string {
   const lines = [
     `trained ${r.steps} steps in ${r.seconds.toFixed(1)} s (${r.imagesPerSecond.toFixed(0)} images/s), last loss ${r.losses.at(-1)?.toFixed(4) ?? '–'}`,
   ];
-  if (r.evaluation) lines.push(`test accuracy ${formatPercent(r.evaluation.accuracy)}`);
+  if (r.evaluation) lines.push(describeEvaluation(r.evaluation));
   if (r.model !== undefined) lines.push(`wrote ${r.model}`);
   if (r.checkpoint !== undefined) lines.push(`newest checkpoint ${r.checkpoint}`);
   return lines.join('\n');

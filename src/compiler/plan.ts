@@ -2,6 +2,7 @@
 // written. Invariant: deterministic: nothing here depends on time, machine or iteration over unordered sets.
 
 import { basename } from 'node:path';
+import { tableSize } from '../analysis/index.js';
 import { choicesOf } from '../../passes/index.js';
 import type { CompileState } from '../../passes/index.js';
 import { invariant } from '../diagnostics/index.js';
@@ -39,6 +40,10 @@ function planInputs(state: CompileState): PlanInput[] {
     ...step.updates.flatMap((u) => [{ old: u.weight, next: u.newWeight }, ...u.states]),
     ...step.statistics,
   ];
+  const limited = (value: Value): Partial<PlanInput> => {
+    const limit = tableSize(value);
+    return limit === undefined ? {} : { limit };
+  };
   const safe = safeInPlace(state.model.graph, pairs, step.backward.tokens);
   const input = (value: Value, role: InputRole, more: Partial<PlanInput> = {}): PlanInput => ({
     name: value.name,
@@ -48,7 +53,8 @@ function planInputs(state: CompileState): PlanInput[] {
     ...more,
   });
   return [
-    input(loss.images, 'images'),
+    input(loss.images, 'images', limited(loss.images)),
+    ...loss.sides.map((side) => input(side, 'side', limited(side))),
     input(loss.labels, 'labels'),
     ...(state.seed ? [input(state.seed, 'seed')] : []),
     ...[...step.scalars].map(([role, value]) => input(value, role)),
@@ -140,6 +146,7 @@ export function assemblePlan(parts: PlanParts): Plan {
       accumulate: settings.accumulate,
       labelSmoothing: settings.labelSmoothing,
       loss: loss.kind,
+      classAxis: loss.classAxis ?? null,
       output: settings.output ?? null,
       ignoreIndex: settings.ignoreIndex ?? null,
       target: settings.target,
@@ -152,7 +159,12 @@ export function assemblePlan(parts: PlanParts): Plan {
     },
     notes: parts.coupled.notes,
     inputs: planInputs(state),
-    outputs: { loss: loss.loss.name, correct: loss.correct.name, logits: loss.logits.name },
+    outputs: {
+      loss: loss.loss.name,
+      correct: loss.correct.name,
+      logits: loss.logits.name,
+      network: loss.output,
+    },
     blocks: parts.coupled.reports.map((r) => ({ ...r, shape: r.shape ?? null })),
     chains: planChains(parts.coupled),
     units: step.units.map(({ id, kind, policy, reason }) => ({ id, kind, policy, reason })),

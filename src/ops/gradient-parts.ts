@@ -5,6 +5,7 @@ import { DiagnosticError } from '../diagnostics/index.js';
 import { Tensor, elementCount, int, isStatic } from '../ir/index.js';
 import type { Node, Shape, Value } from '../ir/index.js';
 import type { Builder } from './builder.js';
+import { elementCode } from './element-types.js';
 
 /** A 0-d constant of the element type of another value. */
 export const scalarLike = (b: Builder, value: Value, number: number): Value =>
@@ -107,5 +108,20 @@ export function guardSmallest(node: Node, token: Value, b: Builder): void {
     const own = elementCount(value.shape);
     if (own < size) [best, size] = [index, own];
   });
-  node.setInput(best, b.op('Add', [node.input(best), token]));
+  guardOperand(node, best, token, b);
+}
+
+/** Guards a node through one operand of any type: whole numbers plus 0, truth values or false. */
+export function guardOperand(node: Node, index: number, token: Value, b: Builder): void {
+  const operand = node.input(index);
+  const dtype = operand.type?.dtype ?? 'float32';
+  const own =
+    dtype === token.type?.dtype
+      ? token
+      : b.op('Cast', [token], {
+          attributes: { to: int(elementCode(dtype)) },
+          name: 'typed',
+        });
+  const op = dtype === 'bool' ? 'Or' : 'Add';
+  node.setInput(index, b.op(op, [operand, own], { name: 'token' }));
 }

@@ -18,6 +18,8 @@ export type Count = number;
 export type InputRole =
   | 'images'
   | 'labels'
+  /** Whatever else the network takes beside the images (or token numbers): a mask, segment numbers. */
+  | 'side'
   /** Two int32 that change from step to step: what dropout draws from. Absent where nothing is random. */
   | 'seed'
   // Settings of one step.
@@ -44,7 +46,7 @@ export type InputRole =
 type StateRole = 'weight' | 'velocity' | 'moment1' | 'moment2' | 'gradient_sum' | 'statistic';
 
 /** The inputs a runtime feeds with the settings of a step. */
-export type ScalarRole = Exclude<InputRole, 'images' | 'labels' | 'seed' | StateRole>;
+export type ScalarRole = Exclude<InputRole, 'images' | 'labels' | 'side' | 'seed' | StateRole>;
 
 export interface PlanInput {
   readonly name: string;
@@ -58,6 +60,8 @@ export interface PlanInput {
   /** Whether the runtime may let `next` be written into the memory of this input: every reader of the old value
    * is an ancestor of the new one. */
   readonly inPlace?: boolean;
+  /** For token numbers: the rows of the table they are looked up in; they count from 0. */
+  readonly limit?: Count;
 }
 
 /** A residual connection, coupled or left. */
@@ -191,6 +195,8 @@ export interface Plan {
     readonly accumulate: Count;
     readonly labelSmoothing: number;
     readonly loss: 'cross-entropy' | 'mse';
+    /** Of the output of rev.onnx that is trained: where its classes are; null: it has none. */
+    readonly classAxis: Count | null;
     /** The output that --train-output named; null: the first that a loss suits. */
     readonly output: string | null;
     /** A label that does not count; null: all count. */
@@ -203,7 +209,13 @@ export interface Plan {
   };
   readonly notes: readonly string[];
   readonly inputs: readonly PlanInput[];
-  readonly outputs: { readonly loss: string; readonly correct: string; readonly logits: string };
+  readonly outputs: {
+    readonly loss: string;
+    readonly correct: string;
+    readonly logits: string;
+    /** The output of rev.onnx that is trained. */
+    readonly network: string;
+  };
   readonly blocks: readonly PlanBlock[];
   readonly chains: readonly PlanChain[];
   readonly units: readonly PlanUnit[];

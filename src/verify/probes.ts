@@ -2,6 +2,7 @@
 // outputs, and the operands to run it with. Invariant: exposing a value changes what is kept, not what is computed.
 
 import type { CompileState } from '../../passes/index.js';
+import { tableSize } from '../analysis/index.js';
 import { invariant } from '../diagnostics/index.js';
 import { Tensor, elementCount, isStatic } from '../ir/index.js';
 import type { ConstantData, Model, Value } from '../ir/index.js';
@@ -58,13 +59,13 @@ const integers = (random: Random, shape: readonly number[], limit: number): Tens
     Array.from({ length: elementCount(shape) }, () => random.integer(0, limit - 1)),
   );
 
-/** How many rows the tables have that token numbers are looked up in. */
-function tableSize(ids: Value): number {
-  const rows = ids.users
-    .filter((user) => user.op === 'Gather' && user.inputs[1] === ids)
-    .map((user) => user.input(0).shape?.[user.attributes.int('axis', 0)])
-    .filter((extent) => typeof extent === 'number');
-  return rows.length > 0 ? Math.min(...rows) : 1;
+/** Floats are drawn, numbers that are looked up too; any other number or truth value is 1, as in a mask that hides nothing. */
+function sideFeed(random: Random, side: Value, shape: readonly number[]): Tensor {
+  const dtype = side.type?.dtype ?? 'float32';
+  if (dtype === 'float32') return random.tensor(shape);
+  const limit = tableSize(side);
+  if (limit !== undefined && dtype === 'int64') return integers(random, shape, limit);
+  return Tensor.of(dtype, shape, new Array<number>(elementCount(shape)).fill(1));
 }
 
 /** Operands of a step: seeded images and labels, weights by name from `weights`, everything else zero. */
@@ -81,8 +82,9 @@ export function stepFeeds(
     invariant(isStatic(input.shape), `${input.name} has no static shape`);
     const { shape } = input;
     if (input === loss.images && input.type?.dtype === 'int64')
-      feeds.set(input, integers(random, shape, tableSize(input)));
+      feeds.set(input, integers(random, shape, tableSize(input) ?? 1));
     else if (input === loss.images) feeds.set(input, random.tensor(shape));
+    else if (loss.sides.includes(input)) feeds.set(input, sideFeed(random, input, shape));
     else if (input === state.seed) feeds.set(input, Tensor.of('int32', shape, drawSeed(seed)));
     else if (input === loss.labels && loss.kind === 'mse') feeds.set(input, random.tensor(shape));
     else if (input === loss.labels) feeds.set(input, integers(random, shape, loss.classes));

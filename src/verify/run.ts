@@ -42,7 +42,9 @@ export async function runOnce(
           ? new ort.Tensor('int64', BigInt64Array.from(data, toInt64), dims)
           : dtype === 'int32'
             ? new ort.Tensor('int32', Int32Array.from(data), dims)
-            : new ort.Tensor('float32', Float32Array.from(data), dims);
+            : dtype === 'bool'
+              ? new ort.Tensor('bool', Uint8Array.from(data), dims)
+              : new ort.Tensor('float32', Float32Array.from(data), dims);
     const names = [...new Set(wanted.map((v) => v.name))];
     const results = await session.run(inputs, names);
     const found = new Map<Value, Float32Array>();

@@ -13,6 +13,8 @@ import { randomBits, siteOf, threshold } from '../ops/counter.js';
 export interface TrainingForm {
   readonly model: Model;
   readonly images: Value;
+  /** The other inputs of the network. */
+  readonly sides: readonly Value[];
   readonly logits: Value;
   readonly state: CompileState;
   /** Masks of the Dropout nodes, as operands. */
@@ -87,5 +89,6 @@ export function trainingForm(
       graph.addOutput(node, `${node.output().name}.new_${name}`);
     }
   }
-  return { model, images: loss.images, logits: loss.logits, state: { ...state, loss }, masks };
+  const { images, sides, logits } = loss;
+  return { model, images, sides, logits, state: { ...state, loss }, masks };
 }

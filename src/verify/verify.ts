@@ -149,13 +149,16 @@ async function forwardByItself(
   seed: number,
   threads: number | undefined,
 ): Promise<Float32Array> {
-  const { model, images, logits, state, masks } = trainingForm(
+  const { model, images, sides, logits, state, masks } = trainingForm(
     rev,
     createState(rev, settings).settings,
     drawSeed(seed),
   );
   const feeds = stepFeeds(state, new Map(), seed);
-  const fed = new Map([...[...feeds].filter(([value]) => value === images), ...masks]);
+  const fed = new Map([
+    ...[...feeds].filter(([value]) => value === images || sides.includes(value)),
+    ...masks,
+  ]);
   return (await runOnce(model, fed, [logits], threads)).get(logits) ?? new Float32Array();
 }
 

@@ -3,7 +3,7 @@
 // shows each of them failing.
 
 import { preResNet, resNetImageNet, resNetV1 } from '../../fixtures/models.js';
-import { visionTransformer } from '../../fixtures/transformers.js';
+import { gpt, visionTransformer } from '../../fixtures/transformers.js';
 import type { CompileState, Settings } from '../../passes/index.js';
 import { DEFAULT_SETTINGS } from '../../passes/index.js';
 import { analyseModel, buildStep } from '../../src/compiler/index.js';
@@ -51,6 +51,8 @@ export const NETWORKS: Readonly<Record<string, () => Model>> = {
       classes: CLASSES,
       seed: 4,
     }),
+  // Token numbers in, scores per token out.
+  gpt: () => gpt({ depth: 2, width: 8, heads: 2, tokens: 5, vocabulary: 7, seed: 5 }),
 };
 
 const BATCH = 3;

@@ -1,17 +1,20 @@
 // Networks with other losses than one label per sample: compiled, verified in ONNX Runtime, stepped, read back.
 
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { preResNet } from '../../fixtures/models.js';
 import type { Settings } from '../../passes/index.js';
+import type { Progress } from '../../runtime/loop.js';
 import { readPlan } from '../../runtime/plan.js';
+import { createSession, loadRuntime } from '../../runtime/session.js';
 import { TrainingStep } from '../../runtime/step.js';
 import { train } from '../../runtime/train.js';
 import { checkStep, compile, loadCoupled, writeFolder } from '../../src/compiler/index.js';
 import type { Model } from '../../src/ir/index.js';
 import { verifyModel } from '../../src/verify/index.js';
+import { npy } from '../runtime/data/files.js';
 
 let dir: string;
 beforeEach(() => {
@@ -58,5 +61,107 @@ test.each<Partial<Settings>>([
   }
   await step.dispose();
   expect(losses.at(-1)).toBeLessThan(losses[0] ?? NaN);
-  await expect(train(dir, { data: 'random', steps: 1 })).rejects.toThrow(/one label per sample/);
+});
+
+// ---- revnetify train on arrays
+
+const COUNT = 10;
+const SIDE = 8;
+/** Of the features. */
+const SMALL = 2;
+
+/** A folder of images, the training split twice, and what they are compared with. */
+function arrays(images: Float32Array, answers: Buffer): string {
+  for (const split of ['train', 'test']) {
+    const bytes = new Uint8Array(images.buffer);
+    writeFileSync(join(dir, `${split}-images.npy`), npy('<f4', [COUNT, 3, SIDE, SIDE], bytes));
+    writeFileSync(join(dir, `${split}-labels.npy`), answers);
+  }
+  return dir;
+}
+
+async function outputs(model: string, images: Float32Array): Promise<Float32Array> {
+  const { Tensor } = await loadRuntime();
+  const session = await createSession(model, { threads: 1 });
+  const feed = new Tensor('float32', images, [COUNT, 3, SIDE, SIDE]);
+  const [result] = Object.values(await session.run({ input: feed }));
+  await session.release();
+  return result?.data as Float32Array;
+}
+
+const photographs = Float32Array.from({ length: COUNT * 3 * SIDE * SIDE }, (_, i) => Math.sin(i));
+
+test('training on labels per pixel, some of which do not count', async () => {
+  const settings = { loss: 'cross-entropy', ignoreIndex: 255, recipe: 'rewire', batch: 4 } as const;
+  writeFolder(compile(dense(), { name: 'net', source: 'net.onnx', ...settings }), dir);
+  const classes = readPlan(dir).plan.assumptions.classes;
+  const labels = Uint8Array.from({ length: COUNT * SMALL * SMALL }, (_, i) =>
+    i % 5 === 0 ? 255 : Number((photographs[i % photographs.length] ?? 0) > 0) * (classes - 1),
+  );
+  const data = arrays(photographs, npy('|u1', [COUNT, SMALL, SMALL], labels));
+  const log = join(dir, 'log.jsonl');
+  const result = await train(dir, { data, steps: 12, lr: 0.05, threads: 1, log });
+  expect(result.losses.at(-1)).toBeLessThan(result.losses[0] ?? NaN);
+
+  const scores = await outputs(result.model ?? '', photographs);
+  const [plane, sample] = [SMALL ** 2, classes * SMALL ** 2];
+  let correct = 0;
+  labels.forEach((label, i) => {
+    const first = Math.floor(i / plane) * sample + (i % plane);
+    const own = Array.from({ length: classes }, (_, c) => scores[first + c * plane] ?? NaN);
+    if (own.indexOf(Math.max(...own)) === label) correct++;
+  });
+  const counted = labels.filter((label) => label !== 255).length;
+  const accuracy = correct / counted;
+  expect(result.evaluation).toEqual({ samples: COUNT, labels: counted, correct, accuracy });
+  expect(correct).toBeGreaterThan(0);
+  const rows = readFileSync(log, 'utf8').trim().split('\n');
+  const first = JSON.parse(rows[0] ?? '') as { accuracy: number };
+  expect(first.accuracy).toBeGreaterThanOrEqual(0);
+  expect(first.accuracy).toBeLessThanOrEqual(1);
+
+  labels[7] = classes;
+  arrays(photographs, npy('|u1', [COUNT, SMALL, SMALL], labels));
+  await expect(train(dir, { data, steps: 1 })).rejects.toThrow(
+    new RegExp(`sample 1 has label ${classes}[^]*${classes} classes[^]*--ignore-index`),
+  );
+  arrays(photographs, npy('|u1', [COUNT], labels.slice(0, COUNT)));
+  await expect(train(dir, { data, steps: 1 })).rejects.toThrow(
+    /compares with whole numbers \[N, 2, 2\], this is \[10\] of \|u1/,
+  );
+  expect((await train(dir, { data: 'random', steps: 2, threads: 1 })).losses).toHaveLength(2);
+});
+
+test('training on float targets', async () => {
+  const settings = { loss: 'mse', recipe: 'rewire', batch: 4 } as const;
+  writeFolder(compile(dense(), { name: 'net', source: 'net.onnx', ...settings }), dir);
+  const shape = readPlan(dir)
+    .plan.inputs.find(({ role }) => role === 'labels')
+    ?.shape.slice(1);
+  const size = (shape ?? []).reduce((n, d) => n * d, 1);
+  const targets = Float64Array.from({ length: COUNT * size }, (_, i) => Math.cos(i));
+  const doubles = (dims: readonly number[]): Buffer =>
+    npy('<f8', dims, new Uint8Array(targets.buffer));
+  const data = arrays(photographs, doubles([COUNT, ...(shape ?? [])]));
+  const log = join(dir, 'log.csv');
+  const reports: Progress[] = [];
+  const progress = (report: Progress): void => void reports.push(report);
+  const options = { data, steps: 12, lr: 0.05, threads: 1, log };
+  const result = await train(dir, options, { progress });
+  expect(result.losses.at(-1)).toBeLessThan(result.losses[0] ?? NaN);
+  expect(reports).not.toHaveLength(0);
+  for (const report of reports) expect(report).not.toHaveProperty('accuracy');
+
+  const values = await outputs(result.model ?? '', photographs);
+  const squares = targets.map((t, i) => ((values[i] ?? NaN) - Math.fround(t)) ** 2);
+  const { samples, loss, ...rest } = result.evaluation ?? {};
+  expect([samples, rest]).toEqual([COUNT, {}]);
+  expect(loss).toBeCloseTo(squares.reduce((a, b) => a + b, 0) / squares.length, 5);
+  const [, firstRow, ...others] = readFileSync(log, 'utf8').trim().split('\n');
+  expect(firstRow?.split(',')[3]).toBe('');
+  expect(others.at(-1)).toBe(`12,,,,,,,${COUNT},,,,${String(loss)}`);
+
+  arrays(photographs, doubles([COUNT, size]));
+  await expect(train(dir, { data, steps: 1 })).rejects.toThrow(/compares with floats \[N, /);
+  expect((await train(dir, { data: 'random', steps: 2, threads: 1 })).losses).toHaveLength(2);
 });

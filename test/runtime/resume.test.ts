@@ -95,7 +95,7 @@ describe('a resumed training', () => {
         );
     const whole = timeless();
     expect(whole[0]).toBe(
-      'step,epoch,loss,accuracy,learningRate,testSamples,testCorrect,testAccuracy',
+      'step,epoch,loss,accuracy,learningRate,testSamples,testCorrect,testAccuracy,testLabels,testLoss',
     );
     // 30 steps, 5 evaluations on the way, 1 at the end.
     expect(whole).toHaveLength(1 + 30 + 5 + 1);

@@ -79,8 +79,9 @@ describe('train', () => {
     });
     expect(again).toEqual(evaluation);
     expect(again.samples).toBe(4096);
-    expect(again.correct).toBeGreaterThan(0);
-    expect(again.accuracy).toBe(again.correct / 4096);
+    const { correct = NaN } = again;
+    expect(correct).toBeGreaterThan(0);
+    expect(again).toEqual({ samples: 4096, labels: 4096, correct, accuracy: correct / 4096 });
   });
 
   test('reports progress and writes a log', async () => {

@@ -51,7 +51,7 @@ describe('evaluation', () => {
     const labels: number[][] = [];
     const valid: number[] = [];
     for (const batch of evaluationBatches(data, 4, AS_IS(1))) {
-      firsts.push(upTo(4).map((slot) => Math.round(batch.images[slot * 12] ?? NaN)));
+      firsts.push(upTo(4).map((slot) => Math.round(Number(batch.images[slot * 12]))));
       labels.push([...batch.labels].map(Number));
       valid.push(batch.valid);
     }

@@ -79,3 +79,18 @@ export function expectBadData(action: () => unknown, message: RegExp): void {
   expect(caught.code).toBe('data/invalid');
   expect(caught.message).toMatch(message);
 }
+
+/** As numpy.save writes it, format 1.0. */
+export function npy(
+  dtype: string,
+  shape: readonly number[],
+  bytes: Uint8Array,
+  order = 'False',
+): Buffer {
+  const tuple = shape.length === 1 ? `${shape.join()},` : shape.join(', ');
+  const text = `{'descr': '${dtype}', 'fortran_order': ${order}, 'shape': (${tuple}), }`;
+  const padded = `${text}${' '.repeat(63 - ((10 + text.length) % 64))}\n`;
+  const head = Buffer.from(`\u0093NUMPY\u0001\u0000\u0000\u0000${padded}`, 'latin1');
+  head.writeUInt16LE(padded.length, 8);
+  return Buffer.concat([head, bytes]);
+}

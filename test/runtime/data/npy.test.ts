@@ -10,21 +10,11 @@ import {
 } from '../../../runtime/data/index.js';
 import type { Dataset } from '../../../runtime/data/index.js';
 import { pixelsOf } from '../../../runtime/data/dataset.js';
-import { expectBadData, temporaryFolder } from './files.js';
+import { expectBadData, npy, temporaryFolder } from './files.js';
 
 const WANTED = { channels: 3, height: 4, width: 5, classes: 10 };
 const COUNT = 6;
 const SIZE = 60;
-
-/** As numpy.save writes it, format 1.0. */
-function npy(dtype: string, shape: readonly number[], bytes: Uint8Array, order = 'False'): Buffer {
-  const tuple = shape.length === 1 ? `${shape.join()},` : shape.join(', ');
-  const text = `{'descr': '${dtype}', 'fortran_order': ${order}, 'shape': (${tuple}), }`;
-  const padded = `${text}${' '.repeat(63 - ((10 + text.length) % 64))}\n`;
-  const head = Buffer.from(`\u0093NUMPY\u0001\u0000\u0000\u0000${padded}`, 'latin1');
-  head.writeUInt16LE(padded.length, 8);
-  return Buffer.concat([head, bytes]);
-}
 
 const value = (sample: number, c: number, y: number, x: number): number =>
   (sample * 97 + c * 31 + y * 7 + x) % 256;
