@@ -6,13 +6,23 @@
 // of neighbouring Reshapes).
 
 import { InlineData, Tensor, isStatic } from '../src/ir/index.js';
-import type { Graph, Value } from '../src/ir/index.js';
+import type { Graph, Node, Value } from '../src/ir/index.js';
 import { definePass } from './state.js';
 
 function relax(dims: readonly number[], from: readonly number[]): number[] {
   if (dims.length > 0 && dims[0] === from[0]) return [0, ...dims.slice(1)];
   const largest = dims.indexOf(Math.max(...dims));
   return dims.map((d, i) => (i === largest ? -1 : d));
+}
+
+/** Of Reshapes in a row the last one says it all: with the symbol gone half-way it would be a target in plain numbers. */
+function skipInner(node: Node): void {
+  for (;;) {
+    const inner = node.input(0).producer;
+    if (inner?.op !== 'Reshape' || inner.domain !== '' || !inner.input(1).constant) return;
+    if (!isStatic(node.output().shape) || !isStatic(inner.input(0).shape)) return;
+    node.setInput(0, inner.input(0));
+  }
 }
 
 export const relaxReshapes = definePass({
@@ -22,8 +32,12 @@ export const relaxReshapes = definePass({
     const targets = new Map<string, Value>();
     for (const node of [...graph.nodes]) {
       if (node.op !== 'Reshape' || node.domain !== '') continue;
+      skipInner(node);
       const [data, target] = [node.input(0), node.input(1)];
-      const dims = target.constant?.load().toArray();
+      const spelled = target.constant?.load().toArray();
+      const { shape } = node.output();
+      // A Reshape of a Reshape that is gone: a 0 or −1 was meant for that one's result.
+      const dims = spelled && isStatic(shape) ? shape : spelled;
       if (!dims || dims.includes(-1) || dims.includes(0) || !isStatic(data.shape)) continue;
       node.setInput(1, shared(graph, targets, relax(dims, data.shape)));
     }
