@@ -78,6 +78,7 @@ export const SIDE_ARRAYS = {
 } as const;
 export type SideArray = Float32Array | BigInt64Array | Int32Array | Uint8Array;
 
+/** Whether an input beside the images may have this element type. */
 export const isSideType = (dtype: string): dtype is SideInput['dtype'] =>
   Object.hasOwn(SIDE_ARRAYS, dtype);
 

@@ -5,6 +5,7 @@ import { mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { loadDataset } from '../../../runtime/data/index.js';
+import type { Wanted } from '../../../runtime/data/index.js';
 import {
   cifarFile,
   cifarFolder,
@@ -64,6 +65,14 @@ describe('CIFAR-10 binary layout', () => {
     const folder = cifarFolder();
     const few = { ...RGB32, classes: 7 };
     expectBadData(() => loadDataset(folder, 'train', few), /sample 3 has label 9[^]*7 classes/);
+    // Only arrays hold more than a picture and its label.
+    const load = (more: Partial<Wanted>) => (): unknown =>
+      loadDataset(folder, 'train', { ...RGB32, ...more });
+    const dense = { answers: { shape: [32, 32], floats: false } };
+    expectBadData(load(dense), /one label per image, the loss compares with labels \[N, 32, 32\]/);
+    expectBadData(load({ tokens: {} }), /takes token numbers, these are images/);
+    const mask = { name: 'mask', dtype: 'bool', shape: [32] } as const;
+    expectBadData(load({ sides: [mask] }), /also takes mask, these are images/);
     const bytes = cifarFile(0, 2);
     bytes[3073] = 10;
     writeFileSync(join(folder, 'data_batch_1.bin'), bytes);

@@ -83,6 +83,7 @@ describe('NumPy arrays', () => {
 
   it.each<[string, string, number[], Uint8Array]>([
     ['bytes', '|u1', [COUNT], Uint8Array.from([3, 1, 9, 0, 0, 2])],
+    ['a column', '|i1', [COUNT, 1], Uint8Array.from([3, 1, 9, 0, 0, 2])],
     ['int32', '<i4', [COUNT], new Uint8Array(Int32Array.from([3, 1, 9, 0, 0, 2]).buffer)],
   ])('labels as %s', (_, dtype, shape, bytes) => {
     const data = load(folder(npy('|u1', [COUNT, 3, 4, 5], nchw), npy(dtype, shape, bytes)));
