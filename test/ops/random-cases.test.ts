@@ -175,7 +175,7 @@ const WITHOUT_GRADIENT: readonly Line[] = [
 const LEFT: ReadonlyMap<string, string> = new Map([
   ['Constant', 'it has no operands'],
   ['ConstantOfShape', 'its operand is a shape alone; its samples cover it'],
-  ['Dropout', 'it draws at random'],
+  ['Dropout', 'without drawing at random it is the identity; its samples cover that'],
 ]);
 
 // ---- against ONNX Runtime

@@ -17,7 +17,13 @@ import {
   shapeAndAxis,
 } from './operator-cases.js';
 import type { Line, TorchCase } from './operator-cases.js';
-import { convCases, convTransposeCases, poolCases, roundedPoolCases } from './operator-windows.js';
+import {
+  convCases,
+  convSameCases,
+  convTransposeCases,
+  poolCases,
+  roundedPoolCases,
+} from './operator-windows.js';
 
 /** Operators with a gradient that PyTorch has no counterpart of, and what they are tested by instead. */
 export const NOT_IN_TORCH: ReadonlyMap<string, string> = new Map([
@@ -315,6 +321,7 @@ const norms: readonly Line[] = [
 
 const windows: readonly Line[] = [
   line('Conv', 'conv(x[0], x[1], x[2] if len(x) > 2 else None, a)', convCases),
+  line('Conv', 'conv(x[0], x[1], x[2] if len(x) > 2 else None, a)', convSameCases),
   line(
     'ConvTranspose',
     'conv_transpose(x[0], x[1], x[2] if len(x) > 2 else None, a)',

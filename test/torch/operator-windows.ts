@@ -1,8 +1,9 @@
 // Random convolutions and poolings: strides, dilations, pads, groups, one and two axes.
 
 import fc from 'fast-check';
+import type { Tensor } from '../../src/ir/index.js';
 import { cases } from './operator-cases.js';
-import type { TorchCase } from './operator-cases.js';
+import type { Draw, TorchCase } from './operator-cases.js';
 
 const range = (min: number, max: number): fc.Arbitrary<number> => fc.integer({ min, max });
 
@@ -50,16 +51,37 @@ const channels: fc.Arbitrary<Channels> = fc.record({
   biased: fc.boolean(),
 });
 
+const operandsOf = (
+  all: readonly Window[],
+  { batch, group, inner, outer, biased }: Channels,
+  draw: Draw,
+): Tensor[] => [
+  draw([batch, group * inner, ...all.map((w) => reachOf(w) + w.room)]),
+  draw([group * outer, inner, ...all.map((w) => w.kernel)]),
+  ...(biased ? [draw([group * outer])] : []),
+];
+
 export const convCases: fc.Arbitrary<TorchCase> = cases(
   fc.tuple(windows, channels),
-  ([all, { batch, group, inner, outer, biased }], draw) => ({
-    inputs: [
-      draw([batch, group * inner, ...all.map((w) => reachOf(w) + w.room)]),
-      draw([group * outer, inner, ...all.map((w) => w.kernel)]),
-      ...(biased ? [draw([group * outer])] : []),
-    ],
-    attributes: { ...shared(all), group },
+  ([all, given], draw) => ({
+    inputs: operandsOf(all, given, draw),
+    attributes: { ...shared(all), group: given.group },
   }),
+);
+
+/** ONNX Runtime refuses auto_pad with dilations, and where strides leave elements out: pads would be negative. */
+const padded = (w: Window): Window => ({ ...w, stride: Math.min(w.stride, w.kernel), dilation: 1 });
+const autoPads = fc.constantFrom('SAME_UPPER', 'SAME_LOWER');
+
+export const convSameCases: fc.Arbitrary<TorchCase> = cases(
+  fc.tuple(windows, channels, autoPads),
+  ([all, given, autoPad], draw) => {
+    const { kernel_shape = [], strides = [], dilations = [] } = shared(all.map(padded));
+    return {
+      inputs: operandsOf(all, given, draw),
+      attributes: { kernel_shape, strides, dilations, auto_pad: autoPad, group: given.group },
+    };
+  },
 );
 
 export const convTransposeCases: fc.Arbitrary<TorchCase> = cases(
@@ -84,11 +106,11 @@ export const convTransposeCases: fc.Arbitrary<TorchCase> = cases(
 
 export const poolCases = (kind: 'max' | 'average'): fc.Arbitrary<TorchCase> =>
   cases(fc.tuple(windows, channels, range(0, 1)), ([given, { batch, inner }, count], draw) => {
-    const padded = given.map((w) => ({ ...w, begin: Math.min(w.begin, w.kernel >> 1) }));
+    const begun = given.map((w) => ({ ...w, begin: Math.min(w.begin, w.kernel >> 1) }));
     const all =
       kind === 'max'
-        ? padded.map((w) => ({ ...w, end: Math.min(w.end, w.kernel >> 1) }))
-        : padded.map((w) => ({ ...w, end: w.begin, dilation: 1 }));
+        ? begun.map((w) => ({ ...w, end: Math.min(w.end, w.kernel >> 1) }))
+        : begun.map((w) => ({ ...w, end: w.begin, dilation: 1 }));
     const { dilations, ...rest } = shared(all);
     return {
       inputs: [draw([batch, inner, ...all.map((w) => reachOf(w) + w.room)])],
@@ -105,16 +127,13 @@ export const roundedPoolCases = (
   rounding: 'ceil' | 'same',
 ): fc.Arbitrary<TorchCase> =>
   cases(
-    fc.tuple(windows, channels, range(0, 1), fc.constantFrom('SAME_UPPER', 'SAME_LOWER')),
+    fc.tuple(windows, channels, range(0, 1), autoPads),
     ([given, { batch, inner }, count, autoPad], draw) => {
-      // PyTorch pads both sides alike, by half a kernel at most; its averages have no dilation. ONNX Runtime refuses
-      // auto_pad where strides leave elements out, as the pads would be negative; with dilations the compiler does.
+      // PyTorch pads both sides alike, by half a kernel at most; its averages have no dilation.
       const all = given.map((w) => {
         const begin = Math.min(w.begin, w.kernel >> 1);
-        const padded = { ...w, begin, end: begin };
-        if (rounding === 'same')
-          return { ...padded, stride: Math.min(w.stride, w.kernel), dilation: 1 };
-        return { ...padded, dilation: kind === 'max' ? w.dilation : 1 };
+        if (rounding === 'same') return padded(w);
+        return { ...w, begin, end: begin, dilation: kind === 'max' ? w.dilation : 1 };
       });
       const { kernel_shape = [], strides = [], dilations = [], pads = [] } = shared(all);
       return {

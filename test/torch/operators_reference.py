@@ -22,7 +22,8 @@ def padded(x, pads, value=0.0):
 
 def conv(x, w, b, a):
     f = [None, F.conv1d, F.conv2d, F.conv3d][x.dim() - 2]
-    return f(padded(x, a["pads"]), w, b, a["strides"], 0, a["dilations"], a["group"])
+    pads = same_pads(x, a) if "auto_pad" in a else a["pads"]
+    return f(padded(x, pads), w, b, a["strides"], 0, a["dilations"], a["group"])
 
 
 def conv_transpose(x, w, b, a):
