@@ -28,6 +28,8 @@ export interface Rejection {
   readonly reason: Reason;
   /** Whether it is a residual connection all the same: one operand is what the other is computed from, with weights. */
   readonly residual: boolean;
+  /** Inputs of the network that the branch reads besides. */
+  readonly sides?: readonly Value[];
 }
 
 /** A branch must learn something: it reads a weight of rank 2 or more. */
@@ -116,6 +118,7 @@ function withoutOrigin(add: Node, p: Value, q: Value): Rejection {
       return {
         add,
         residual: true,
+        sides: others,
         reason: because(
           'side',
           `the branch also reads ${names.join(', ')}, an input of the network`,

@@ -16,9 +16,11 @@ interface Place {
 export class Dominance {
   private readonly places = new Map<Value, Place>();
 
-  constructor(graph: Graph) {
+  /** @param sides inputs that are no data here: what depends on them alone is read from outside, as weights are */
+  constructor(graph: Graph, sides: ReadonlySet<Value> = new Set()) {
     for (const value of graph.inputs)
-      if (!value.constant) this.places.set(value, { parent: undefined, depth: 1 });
+      if (!value.constant && !sides.has(value))
+        this.places.set(value, { parent: undefined, depth: 1 });
     for (const node of graph.nodes) {
       if (NO_DATA.has(node.op)) continue;
       const operands = this.dataInputs(node);

@@ -78,13 +78,32 @@ function parallelAdds(candidates: readonly Candidate[]): Map<Node, Reason> {
   return found;
 }
 
+/**
+ * A branch that reads another input of the network besides (an attention mask): what comes of that input alone is a side
+ * input of the block, kept for the backward pass like a weight, and the Add is looked at again without it.
+ */
+function examineBeside(
+  add: Node,
+  result: Candidate | Rejection,
+  graph: Graph,
+  dominances: Map<string, Dominance>,
+): Candidate | Rejection {
+  if (!('reason' in result) || !result.sides) return result;
+  const key = result.sides.map(({ name }) => name).join();
+  const beside = dominances.get(key) ?? new Dominance(graph, new Set(result.sides));
+  dominances.set(key, beside);
+  const again = examine(add, graph, beside);
+  return 'reason' in again ? result : again;
+}
+
 /** Every Add and Sum of data, in topological order. @param except Adds that are known to be something else */
 export function examineAdds(graph: Graph, except: ReadonlySet<Node> = new Set()): ExaminedAdd[] {
   const dominance = new Dominance(graph);
+  const dominances = new Map<string, Dominance>();
   const results: (Candidate | Rejection)[] = [];
   for (const node of graph.nodes)
     if (isSum(node) && !except.has(node) && dominance.isData(node.output()))
-      results.push(examine(node, graph, dominance));
+      results.push(examineBeside(node, examine(node, graph, dominance), graph, dominances));
   const candidates = results.filter((result): result is Candidate => !('reason' in result));
   const adds = new Set(candidates.map((c) => c.add));
   const parallel = parallelAdds(candidates);

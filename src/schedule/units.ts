@@ -4,7 +4,7 @@
 
 import type { ResidualBlock } from '../analysis/index.js';
 import { regionBetween } from '../analysis/index.js';
-import type { Graph, Node } from '../ir/index.js';
+import type { Graph, Node, Value } from '../ir/index.js';
 import { isReversible } from '../reversible/index.js';
 import type { CoupledChain, HalfCoupling } from '../reversible/index.js';
 import { cutStretch, interiorBytes } from './cuts.js';
@@ -37,13 +37,27 @@ const HEAVY = new Set(['Conv', 'ConvTranspose', 'Gemm', 'MatMul']);
 const isLight = (nodes: readonly Node[]): boolean =>
   !nodes.some((n) => n.domain === '' && HEAVY.has(n.op));
 
+/** Without what is shared with others and does not come from the streams: the mask that all attention reads. */
+function own(region: readonly Node[], streams: readonly Value[]): Set<Node> {
+  const inside = new Set(region);
+  const made = new Set<Value | undefined>(streams);
+  for (const node of region)
+    if (node.inputs.some((v) => made.has(v))) for (const v of node.outputs) made.add(v);
+  const isShared = (node: Node): boolean =>
+    !node.outputs.some((v) => made.has(v)) &&
+    node.outputs.some((v) => v?.users.some((user) => !inside.has(user)) === true);
+  // What only leads to something shared is shared as well.
+  for (const node of [...region].reverse()) if (isShared(node)) inside.delete(node);
+  return inside;
+}
+
 function couplingSeeds(chains: readonly CoupledChain[]): Seed[] {
   return chains.flatMap((chain) =>
     chain.couplings.map((coupling): Seed => {
       const end = coupling.t.producer;
       if (!end) throw new Error(`internal error: stream ${coupling.t.name} has no producer`);
       const { id, a, b, t, carried } = coupling;
-      const nodes = new Set(regionBetween([t, carried], new Set([a, b])));
+      const nodes = own(regionBetween([t, carried], new Set([a, b])), [a, b]);
       if (isReversible(coupling)) return { id, kind: 'coupling', nodes, end, coupling, chain };
       return { id, kind: 'transition', nodes, end, chain };
     }),
@@ -52,7 +66,7 @@ function couplingSeeds(chains: readonly CoupledChain[]): Seed[] {
 
 function blockSeeds(blocks: readonly ResidualBlock[]): Seed[] {
   return blocks.map((block) => {
-    const nodes = new Set([...block.shortcut, ...block.branch, block.add]);
+    const nodes = own([...block.shortcut, ...block.branch, block.add], [block.input]);
     const reader = block.output.users.length === 1 ? block.output.users[0] : undefined;
     const activation = reader?.op === 'Relu' ? reader : undefined;
     if (activation) nodes.add(activation);

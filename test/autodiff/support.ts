@@ -52,6 +52,9 @@ export const NETWORKS: Readonly<Record<string, () => Model>> = {
       seed: 4,
     }),
   // Token numbers in, scores per token out.
+  // Every block reads a second input besides its streams.
+  'gpt, biased attention': () =>
+    gpt({ depth: 2, width: 8, heads: 2, tokens: 5, vocabulary: 7, seed: 6, bias: true }),
   gpt: () => gpt({ depth: 2, width: 8, heads: 2, tokens: 5, vocabulary: 7, seed: 5 }),
 };
 
