@@ -2,7 +2,7 @@
 // step. Out: the same nodes in schedule order: loss first, then the units' updates from the last to the first.
 // Invariant: the graph enforces the schedule whatever executor runs it (schedule/verify-order.ts).
 
-import { probeOriginals, viewSteps } from '../src/autodiff/index.js';
+import { probeOriginals, spellViews, viewSteps } from '../src/autodiff/index.js';
 import { DiagnosticError, invariant } from '../src/diagnostics/index.js';
 import type { Node } from '../src/ir/index.js';
 import { Builder } from '../src/ops/index.js';
@@ -15,8 +15,11 @@ export const orderStep = definePass({
   run: ({ model: { graph }, settings, step, loss }) => {
     invariant(step && loss, 'order-step needs differentiate before it');
     probeOriginals(graph);
-    if (settings.token && settings.target === 'cpu')
-      viewSteps(graph, new Builder(graph, { phase: 'backward', path: 'step' }));
+    if (settings.token && settings.target === 'cpu') {
+      const root = new Builder(graph, { phase: 'backward', path: 'step' });
+      viewSteps(graph, root);
+      spellViews(graph, root);
+    }
     const producers = [
       loss.loss,
       loss.correct,

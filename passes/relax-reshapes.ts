@@ -7,7 +7,6 @@
 
 import { InlineData, Tensor, isStatic } from '../src/ir/index.js';
 import type { Graph, Node, Value } from '../src/ir/index.js';
-import { Builder } from '../src/ops/index.js';
 import { definePass } from './state.js';
 
 function relax(dims: readonly number[], from: readonly number[]): number[] {
@@ -26,22 +25,6 @@ function skipInner(node: Node): void {
   }
 }
 
-/**
- * A view (autodiff/views.ts) of what a Reshape made takes its place: with a target of zeros it would copy extents of the
- * wrong tensor once ONNX Runtime has dropped the Reshape before it, so its target spells them.
- */
-function spellView(graph: Graph, node: Node): void {
-  const { shape } = node.output();
-  const inner = node.input(0).producer;
-  if (inner?.op !== 'Reshape' || inner.domain !== '' || !inner.input(1).constant) return;
-  if (node.output().stated === undefined || !isStatic(shape)) return;
-  const { phase, unit } = node;
-  const b = new Builder(graph, { phase, path: node.name, ...(unit === undefined ? {} : { unit }) });
-  node.setInput(1, b.op('Add', [node.input(1), b.ints(...shape)], { name: 'spelled' }));
-  node.setInput(0, inner.input(0));
-  skipInner(node);
-}
-
 export const relaxReshapes = definePass({
   name: 'relax-reshapes',
   summary: 'write Reshape targets without the batch size',
@@ -50,7 +33,6 @@ export const relaxReshapes = definePass({
     for (const node of [...graph.nodes]) {
       if (node.op !== 'Reshape' || node.domain !== '') continue;
       if (node.input(1).constant) skipInner(node);
-      else spellView(graph, node);
       const [data, target] = [node.input(0), node.input(1)];
       const spelled = target.constant?.load().toArray();
       const { shape } = node.output();

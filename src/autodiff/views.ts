@@ -137,3 +137,29 @@ export function viewSteps(graph: Graph, root: Builder): void {
   }
   graph.removeDead();
 }
+
+/**
+ * A view of what a Reshape made takes that Reshape's place, and spells its shape: with a target of zeros it would copy the
+ * extents of the wrong tensor once ONNX Runtime 1.30 has dropped the Reshape before it.
+ */
+export function spellViews(graph: Graph, root: Builder): void {
+  for (const node of [...graph.nodes]) {
+    const view = node.output();
+    if (!isView(view) || !isStatic(view.shape)) continue;
+    const inner = madeByReshape(node.input(0));
+    if (!inner) continue;
+    const { phase, unit } = node;
+    const b = root.within({ phase, path: node.name, ...(unit === undefined ? {} : { unit }) });
+    node.setInput(1, b.op('Add', [node.input(1), b.ints(...view.shape)], { name: 'spelled' }));
+    for (let at: Node | undefined = inner; at; at = madeByReshape(node.input(0)))
+      node.setInput(0, at.input(0));
+  }
+  graph.removeDead();
+  graph.sort();
+}
+
+/** The Reshape with a constant target that makes the value. */
+const madeByReshape = ({ producer }: Value): Node | undefined =>
+  producer?.op === 'Reshape' && producer.domain === '' && producer.input(1).constant
+    ? producer
+    : undefined;
