@@ -21,6 +21,8 @@ function skipInner(node: Node): void {
     const inner = node.input(0).producer;
     if (inner?.op !== 'Reshape' || inner.domain !== '' || !inner.input(1).constant) return;
     if (!isStatic(node.output().shape) || !isStatic(inner.input(0).shape)) return;
+    // A channel vector is told by its rank (rule S1 of schedule/verify-order.ts), and too small to be viewed.
+    if ((inner.output().shape?.length ?? 0) <= 1) return;
     node.setInput(0, inner.input(0));
   }
 }
