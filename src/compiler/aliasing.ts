@@ -36,12 +36,12 @@ function lastGates(graph: Graph, gates: ReadonlyMap<Node, number>): Map<Node, nu
   return last;
 }
 
-/** `target` and those of its ancestors that are not covered, nor have a covered one between them and it. */
-function behind(target: Node, covered: (node: Node) => boolean): Set<Node> {
+/** `target` and those of its ancestors that are not skipped, nor have a skipped one between them and it. */
+function behind(target: Node, skipped: (node: Node) => boolean): Set<Node> {
   const nodes = new Set([target]);
   for (const node of nodes)
     for (const value of node.inputs)
-      if (value?.producer && !covered(value.producer)) nodes.add(value.producer);
+      if (value?.producer && !skipped(value.producer)) nodes.add(value.producer);
   return nodes;
 }
 
@@ -69,7 +69,10 @@ export function safeInPlace(
     // Ancestors of the gate are waited for, and so is all that comes before them.
     const covered = (node: Node): boolean =>
       (first.get(node) ?? Infinity) <= gate || gates.get(node) === gate;
-    const nodes = behind(next.producer, covered);
+    // Nor is the forward pass looked through: what reads an old value there is covered, or it is not safe.
+    const skipped = (node: Node): boolean =>
+      covered(node) || (gates.size > 0 && node.phase === 'forward');
+    const nodes = behind(next.producer, skipped);
     if (old.users.every((reader) => nodes.has(reader) || covered(reader))) safe.add(old);
   }
   return safe;
