@@ -175,7 +175,7 @@ export function encodeElements(dtype: DataType, data: Float64Array): Uint8Array 
       case 'uint32':
         return Uint32Array.from(data);
       case 'uint64':
-        return BigUint64Array.from(data, (v) => BigInt(v));
+        return BigUint64Array.from(data, (v) => BigInt(Number.isFinite(v) ? Math.trunc(v) : 0));
       default:
         throw new Error(`internal error: no raw encoding for ${dtype}`);
     }
@@ -186,8 +186,10 @@ export function encodeElements(dtype: DataType, data: Float64Array): Uint8Array 
 const INT64_MAX = 2n ** 63n - 1n;
 const INT64_MIN = -(2n ** 63n);
 
-/** A number as int64, saturating: the "to the end" of a Slice is 2^63 − 1, which float64 rounds up. */
+/** A number as int64, saturating: the "to the end" of a Slice is 2^63 − 1, which float64 rounds up. NaN, which ONNX leaves
+ * open, becomes what processors make of it. */
 export function toInt64(value: number): bigint {
+  if (Number.isNaN(value)) return INT64_MIN;
   if (value >= 2 ** 63) return INT64_MAX;
   if (value <= -(2 ** 63)) return INT64_MIN;
   return BigInt(Math.trunc(value));

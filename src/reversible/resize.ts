@@ -2,8 +2,8 @@
 // weights cut, types and repeated extents (group counts, Reshape targets) to match. Invariant: a weight that only loses
 // entries keeps the values of the rest; one that gains any is drawn anew as a whole.
 
-import { invariant } from '../diagnostics/index.js';
-import { ELEMENT_BYTES, Tensor, elementCount } from '../ir/index.js';
+import { DiagnosticError, invariant } from '../diagnostics/index.js';
+import { ELEMENT_BYTES, Tensor, elementCount, isFloat } from '../ir/index.js';
 import type { ConstantData, DataType, Graph, Node, Value } from '../ir/index.js';
 import type { AxisClass } from '../analysis/index.js';
 import { Builder, findOp } from '../ops/index.js';
@@ -64,6 +64,12 @@ function resized(
   const dims = constant.dims.map((d, axis) => axes.get(axis)?.length ?? d);
   const grows = [...axes.values()].some((selection) => selection.includes(-1));
   if (!grows) return new SelectedData(constant, axes, dims);
+  if (!isFloat(constant.dtype))
+    throw new DiagnosticError(
+      'model/invalid',
+      `weight ${value.name}`,
+      `it is ${constant.dtype}, where a layer needs a float type`,
+    );
   const initial = value.uses
     .map(({ node, index }) => initialOf(node, index, value, dims))
     .find((found) => found !== undefined);
