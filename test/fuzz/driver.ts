@@ -85,11 +85,12 @@ const startWorker = (): ChildProcess => {
   return fork(WORKER, [], { execArgv: [`--max-old-space-size=${HEAP}`] });
 };
 
-/** Cases of seeds from `seed` on. */
+/** Cases of seeds from `seed` on, until the time is over or there were `most`. */
 export async function fuzz(
   kind: Kind,
   seed: number,
   seconds: number,
+  most: number,
   folder: string,
 ): Promise<FuzzResult> {
   const end = performance.now() + 1000 * seconds;
@@ -97,7 +98,9 @@ export async function fuzz(
   const failures: string[] = [];
   let cases = 0;
   let worker = startWorker();
-  for (; performance.now() < end && failures.length < MOST_FAILURES; cases++) {
+  const goesOn = (): boolean =>
+    cases < most && failures.length < MOST_FAILURES && performance.now() < end;
+  for (; goesOn(); cases++) {
     const mine = (seed + cases) >>> 0;
     const ended = await ask(worker, kind, mine);
     const wrong = problem(ended);
