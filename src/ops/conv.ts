@@ -108,6 +108,17 @@ function resizeGroups(node: Node): void {
   node.source = undefined;
 }
 
+/** The bias has one number per channel of the result. */
+function checkBias(ctx: InferContext, channels: Dim | undefined): void {
+  if (!ctx.has(2)) return;
+  const [extent, ...more] = ctx.shape(2);
+  const differs = typeof extent === 'number' && typeof channels === 'number' && extent !== channels;
+  if (extent === undefined || more.length > 0 || differs)
+    ctx.fail(
+      `the bias has shape [${ctx.shape(2).join(',')}], the result ${channels ?? '?'} channels`,
+    );
+}
+
 /** Y[n,m,i] = Σ W[m,c,t] · X[n,c,s·i + d·t − p] + B[m], c within the group of m. */
 const conv = defineOp({
   type: 'Conv',
@@ -125,6 +136,7 @@ const conv = defineOp({
       ctx.fail(`X has ${channels} channels, the weight takes ${perGroup} x ${group}`);
     if (typeof filters === 'number' && filters % group !== 0)
       ctx.fail(`${filters} filters do not divide into ${group} groups`);
+    checkBias(ctx, filters);
     return [{ dtype: ctx.type(0).dtype, shape: resultShape(ctx, resolved, filters) }];
   },
   evaluate(ctx) {
@@ -192,6 +204,7 @@ const convTranspose = defineOp({
       ctx.fail(`${filters} channels do not divide into ${group} groups`);
     const result =
       typeof perGroup === 'number' ? perGroup * group : group === 1 ? perGroup : ctx.fresh();
+    checkBias(ctx, result);
     return [{ dtype: ctx.type(0).dtype, shape: resultShape(ctx, resolved, result) }];
   },
   evaluate(ctx) {
