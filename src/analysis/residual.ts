@@ -93,7 +93,7 @@ function examineBeside(
   const beside = dominances.get(key) ?? new Dominance(graph, new Set(result.sides));
   dominances.set(key, beside);
   const again = examine(add, graph, beside);
-  return 'reason' in again ? result : again;
+  return 'reason' in again && !again.residual ? result : again;
 }
 
 /** Every Add and Sum of data, in topological order. @param except Adds that are known to be something else */

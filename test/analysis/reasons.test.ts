@@ -143,7 +143,7 @@ describe('a residual block that must be left', () => {
         const y = net.conv(x);
         return [net.add(x, net.conv(y)), y];
       },
-      ['exit: Conv1, inside the branch, is an output of the network'],
+      ['exit: Conv2, inside the branch, is an output of the network'],
     ],
     [
       'parallel, one after the other',
@@ -204,17 +204,26 @@ describe('a residual block that must be left', () => {
       ['cache: the branch appends to past_key, an input of the network'],
     ],
     [
-      'an input beside the first',
+      'an input beside the first, and a result inside that is read outside',
       (net) => {
         const x = net.input();
         const mask = net.input(['N', 1, 8, 8], 'mask');
-        return [net.add(x, net.conv(net.op('Mul', [x, mask])))];
+        const inner = net.conv(net.op('Mul', [x, mask]));
+        net.model.graph.outputs.push(inner);
+        return [net.add(x, net.conv(inner))];
       },
-      ['side: the branch also reads mask, an input of the network'],
+      ['exit: Conv2, inside the branch, is an output of the network'],
     ],
   ])('%s', (_name, make, expected) => {
     const net = new Net();
     expect(reasons(net, ...make(net))).toEqual(expected);
+  });
+
+  test('an input beside the first is a side input of the block', () => {
+    const net = new Net();
+    const x = net.input();
+    const mask = net.input(['N', 1, 8, 8], 'mask');
+    expect(reasons(net, net.add(x, net.conv(net.op('Mul', [x, mask]))))).toEqual(['block']);
   });
 
   test('a second branch with the shape of a shortcut is a projection, not parallel', () => {
