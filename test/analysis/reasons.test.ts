@@ -143,7 +143,7 @@ describe('a residual block that must be left', () => {
         const y = net.conv(x);
         return [net.add(x, net.conv(y)), y];
       },
-      ['exit: Conv2, inside the branch, is an output of the network'],
+      ['exit: Conv1, inside the branch, is an output of the network'],
     ],
     [
       'parallel, one after the other',
