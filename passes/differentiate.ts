@@ -98,8 +98,12 @@ export const differentiatePass = definePass({
       chain.couplings.every(({ t }) => t.producer !== undefined && graph.has(t.producer)),
     );
     // Found again: shape arithmetic may have gone since, and what is part of a chain is no block of its own.
-    const coupled = new Set(chains.flatMap((c) => c.couplings.map((k) => k.t.producer)));
-    const left = findResidualBlocks(graph).filter((b) => !b.nested && !coupled.has(b.add));
+    const coupled = new Set(
+      chains
+        .flatMap((c) => c.couplings.map((k) => k.t.producer))
+        .filter((node) => node !== undefined),
+    );
+    const left = findResidualBlocks(graph, coupled).filter((block) => !block.nested);
     const units = assignPolicies(partition(graph, chains, left), settings.policy);
     nameForward(graph, units);
     const root = new Builder(graph, { phase: 'forward', path: 'step' });

@@ -6,6 +6,7 @@
 // has been touched by the end of the step: the same and the operators' workspace, laid out in the arena.
 
 import type { CompileState } from '../../passes/index.js';
+import { invariant } from '../diagnostics/index.js';
 import { ELEMENT_BYTES, isStatic } from '../ir/index.js';
 import type { Node, Value } from '../ir/index.js';
 import { arenaUse, profile, simulate, workspaceBytes } from '../memory/index.js';
@@ -120,6 +121,11 @@ function listBuffers(
       ];
     });
 }
+
+export const staticShape = (value: Value): readonly number[] => {
+  invariant(isStatic(value.shape), `${value.name} has no static shape`);
+  return value.shape;
+};
 
 /** Bytes of a list of weights. */
 export const weightBytes = (values: Iterable<Value>): number => {

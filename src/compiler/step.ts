@@ -28,12 +28,16 @@ function countFlops(graph: Graph): { forward: number; step: number } {
   return { forward, step };
 }
 
-/** @param chains of the model: their values are looked up in the copy */
+/**
+ * @param chains of the model: their values are looked up in the copy
+ * @param trusted as runPipeline takes it
+ */
 export function buildStep(
   model: Model,
   chains: readonly CoupledChain[],
   settings: Settings,
   instruments: readonly Instrument[] = [],
+  trusted = false,
 ): StepBuild {
   const copy = cloneModel(model);
   const state = createState(copy.model, settings);
@@ -56,6 +60,6 @@ export function buildStep(
       if (name === 'differentiate') cost = countFlops(graph);
     },
   };
-  runPipeline(stepPipeline, state, [meter, ...instruments]);
+  runPipeline(stepPipeline, state, [meter, ...instruments], trusted);
   return { state, forwardFlops: cost.forward, stepFlops: cost.step };
 }
