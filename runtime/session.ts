@@ -20,6 +20,8 @@ export interface SessionOptions {
    * allocator.ts.
    */
   readonly arena?: boolean;
+  /** Whether ONNX Runtime rewrites the graph before it runs it. Default true; a plan says no for a deep step. */
+  readonly optimize?: boolean;
   /** Further session settings, by section: `{ intra_op: { allow_spinning: '0' } }`. */
   readonly extra?: Readonly<Record<string, unknown>>;
 }
@@ -68,7 +70,7 @@ export async function createStepSession(
 function settingsOf(options: SessionOptions): ort.InferenceSession.SessionOptions {
   return {
     executionProviders: ['cpu'],
-    graphOptimizationLevel: 'all',
+    graphOptimizationLevel: options.optimize === false ? 'disabled' : 'all',
     // A memory pattern adds up all buffers of a step; the point is that they share memory.
     enableMemPattern: false,
     enableCpuMemArena: options.arena ?? true,

@@ -61,7 +61,8 @@ export class TrainingStep {
   /** @throws DiagnosticError train/invalid, runtime/missing, model/… where rev.onnx cannot be read */
   static async open(dir: string, plan: Plan, options: StepOptions = {}): Promise<TrainingStep> {
     const { inPlace = true, backend = cpuBackend, steps = 0, seed = 0, ...rest } = options;
-    const { state = initialState(dir, plan), ...session } = rest;
+    const { state = initialState(dir, plan), ...others } = rest;
+    const session = { optimize: plan.memory.plan.graphOptimization === 'all', ...others };
     const path = join(dir, plan.model.train);
     const runner = await backend.prepare({ path, plan, state, inPlace, session });
     return new TrainingStep(dir, plan, runner, steps, seed);

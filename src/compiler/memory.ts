@@ -62,7 +62,8 @@ const prefersArena = (arenaBytes: number, liveBytes: number): boolean =>
 export function describeMemory(state: CompileState): StepMemory {
   const { graph } = state.model;
   const external = new Set([...graph.inputs, ...graph.constants, ...graph.outputs]);
-  const execution = simulate(graph, external);
+  const optimized = state.step?.deep !== true;
+  const execution = simulate(graph, external, optimized);
   const category = categories(state);
   const measured = profile(execution, category);
   const { activationBytes, peakNode, byCategory } = measured;
@@ -71,7 +72,14 @@ export function describeMemory(state: CompileState): StepMemory {
   const peakBytes = allocator === 'arena' ? arenaBytes : measured.peakBytes;
   const { steps, stepOf } = stretches(execution, measured);
   return {
-    memory: { peakBytes, allocator, activationBytes, peakNode, byCategory },
+    memory: {
+      peakBytes,
+      allocator,
+      graphOptimization: optimized ? 'all' : 'none',
+      activationBytes,
+      peakNode,
+      byCategory,
+    },
     steps,
     buffers: listBuffers(execution, category, stepOf),
   };

@@ -9,7 +9,7 @@
 
 import { byteSize, number } from '../ir/index.js';
 import type { Graph, Node, Value } from '../ir/index.js';
-import { executionOrder } from '../schedule/index.js';
+import { AS_IT_IS, executionOrder } from '../schedule/index.js';
 import type { RunView } from '../schedule/index.js';
 import { fuse } from './fusion.js';
 import { isView, worksInPlace } from './kernels.js';
@@ -140,9 +140,10 @@ class Planner {
 
 /**
  * @param external values whose memory the caller provides: graph inputs, constants, preallocated outputs
+ * @param optimized whether the executor's graph optimizer has been over the graph
  */
-export function simulate(graph: Graph, external: ReadonlySet<Value>): Execution {
-  const view = fuse(graph);
+export function simulate(graph: Graph, external: ReadonlySet<Value>, optimized = true): Execution {
+  const view = optimized ? fuse(graph) : AS_IT_IS;
   const shapes = plannerShapes(executionOrder(graph));
   const order = executionOrder(graph, view);
   const planner = new Planner(graph, external, shapes, view);

@@ -8,7 +8,7 @@ import type { Execution } from './executor.js';
 import { isView } from './kernels.js';
 import { workspaceBytes } from './workspace.js';
 
-export interface Profile extends Omit<PlanMemory, 'allocator'> {
+export interface Profile extends Omit<PlanMemory, 'allocator' | 'graphOptimization'> {
   /** Live bytes (workspace included) while each node of the order runs. */
   readonly live: Float64Array;
 }
