@@ -62,14 +62,19 @@ export const couplePipeline = [
   inferTypesPass,
 ];
 
-/** Inference graph → training step; ends in what train.onnx holds. */
-export const stepPipeline = [
+/** Inference graph → forward pass of a training step, with its loss. */
+export const forwardPipeline = [
   bindShapes,
   foldConstants,
   findGroupNorm,
   appendLoss,
   activateDropout,
   batchNormTraining,
+];
+
+/** Inference graph → training step; ends in what train.onnx holds. */
+export const stepPipeline = [
+  ...forwardPipeline,
   differentiatePass,
   lowerGradients,
   relaxReshapes,
