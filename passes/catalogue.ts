@@ -29,7 +29,7 @@ import { unifyDropout } from './unify-dropout.js';
 import { upgradeOpset } from './upgrade-opset.js';
 import { writeOutEinsumPass } from './write-out-einsum.js';
 
-export { appendLoss, bindShapes };
+export { appendLoss, bindShapes, findGroupNorm, foldConstants };
 
 /** Reads any export into the form the analysis works on. */
 export const importPipeline = [

@@ -71,6 +71,17 @@ def recomputed(module: nn.Module, *args: Any, mode: str = 'reversible') -> Any:
     return checkpoint(call, *args, use_reentrant=False)
 
 
+def tie(root: nn.Module, key: str, to: str) -> None:
+    """Makes two parameters, named as in the state_dict, one."""
+
+    def place(name: str) -> Tuple[nn.Module, str]:
+        path, _, last = name.rpartition('.')
+        return root.get_submodule(path), last
+
+    (module, name), (other, other_name) = place(key), place(to)
+    setattr(module, name, getattr(other, other_name))
+
+
 def _autocast_state(kind: str) -> Callable[[], ContextManager]:
     """The autocast state of this moment, to be entered later.
 
