@@ -106,10 +106,18 @@ class Arguments {
   }
 }
 
+/** Residual, Residual2, Residual3. */
+function uniqueClass(name: string, taken: Set<string>): string {
+  let free = name;
+  for (let i = 2; taken.has(free); i++) free = `${name}${i}`;
+  taken.add(free);
+  return free;
+}
+
 function classOf(drafts: readonly Draft[], taken: Set<string>): UnitClass {
   const [first] = drafts;
   if (!first) throw new Error('internal error: a class of no unit');
-  const name = unique(nameOf(first), taken);
+  const name = uniqueClass(nameOf(first), taken);
   const partNames = partNamesOf(first.parts);
   const args = new Arguments(new Set(partNames));
   const holes = drafts.map(holesOf);

@@ -10,7 +10,7 @@ import { quoted } from './code.js';
 import { className, commonLength, identifier, unique } from './names.js';
 import type { Network, NetworkUnit } from './network.js';
 import { draftOf } from './unit.js';
-import { wrapped } from './wrap.js';
+import { wrappedAll } from './wrap.js';
 import type { Layout } from './writing.js';
 
 /** A tensor of the module's state_dict. */
@@ -109,7 +109,9 @@ class ModelWriter {
       else this.sequence(stage);
     }
     const result = this.variable(output);
-    this.forward.push(`return ${result}`);
+    const last = this.forward.pop() ?? '';
+    if (last.startsWith(`${result} = `)) this.forward.push(`return ${last.slice(result.length + 3)}`);
+    else this.forward.push(last, `return ${result}`);
     return { init: this.init, forward: this.forward, operands, state: this.state };
   }
 
@@ -260,7 +262,7 @@ export function writeModule(network: Network, plan: Plan): Module {
     ...forward.map((line) => `        ${line}`),
     ...footer(name, mode),
   ];
-  return { className: name, text: `${text.flatMap(wrapped).join('\n')}\n`, state };
+  return { className: name, text: `${wrappedAll(text).join('\n')}\n`, state };
 }
 
 function header(plan: Plan, body: string, tied: boolean): string[] {

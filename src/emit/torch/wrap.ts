@@ -3,9 +3,20 @@
 
 const WIDTH = 100;
 
+/** Code wrapped, docstrings as they are. */
+export function wrappedAll(lines: readonly string[]): string[] {
+  let inDoc = false;
+  return lines.flatMap((line) => {
+    const quotes = line.split('"""').length - 1;
+    const isDoc = inDoc || quotes > 0;
+    if (quotes % 2 === 1) inDoc = !inDoc;
+    return isDoc ? [line] : wrapped(line);
+  });
+}
+
 /** The line, or its parts if it is too long. */
-export function wrapped(line: string): string[] {
-  if (line.length <= WIDTH || line.trimStart().startsWith('"""') || line.trimStart().startsWith('#')) return [line];
+function wrapped(line: string): string[] {
+  if (line.length <= WIDTH || line.trimStart().startsWith('#')) return [line];
   const indent = line.length - line.trimStart().length;
   const found = outermost(line);
   if (!found) return [line];

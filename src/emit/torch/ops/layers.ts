@@ -2,7 +2,7 @@
 
 import { elementCount, isStatic } from '../../../ir/index.js';
 import { resolveConv, resolveConvTranspose } from '../../../ops/index.js';
-import { floatSize, floatText, listed, py, size, sizes } from '../code.js';
+import { floatSize, floatText, listed, numberText, py, size, sizes } from '../code.js';
 import type { Code, Size } from '../code.js';
 import { axisOf, rankOf } from '../writing.js';
 import type { Holding, Writers, Writing } from '../writing.js';
@@ -116,12 +116,21 @@ function convTranspose(w: Writing): Code {
 
 const epsilon = (w: Writing): Size => floatSize(w.attributes.float('epsilon', 1e-5), 'eps');
 
+/** 1 − m as the shortest decimal whose own 1 − m is the float32 again. */
+function momentumText(kept: number): string {
+  for (let digits = 1; digits < 10; digits++) {
+    const short = Number((1 - kept).toPrecision(digits));
+    if (Math.fround(1 - short) === Math.fround(kept)) return floatText(short);
+  }
+  return numberText(1 - kept);
+}
+
 function batchNorm(w: Writing): Code {
   const rank = Math.max(2, rankOf(w));
   const kind = rank <= 3 ? '1d' : `${rank - 2}d`;
   const [channels = 0] = extents(w, 1);
   // ONNX keeps this share of the old average, PyTorch takes the rest of the new one.
-  const momentum = floatText(1 - w.attributes.float('momentum', 0.9));
+  const momentum = momentumText(w.attributes.float('momentum', 0.9));
   const layer = py`nn.BatchNorm${kind}(${listed([
     size(channels, 'channels'),
     ...option('eps', epsilon(w), '0.00001'),
