@@ -40,20 +40,30 @@ function nameOf({ unit, parts }: Draft): string {
     const convolves = has('Conv') || has('ConvTranspose');
     return !convolves && parts.length > 0 ? 'FeedForward' : 'Residual';
   }
-  return { stem: 'Stem', coupling: 'Residual', block: 'Block', transition: 'Transition', plain: 'Plain', head: 'Head' }[
-    unit.kind
-  ];
+  return {
+    stem: 'Stem',
+    coupling: 'Residual',
+    block: 'Block',
+    transition: 'Transition',
+    plain: 'Plain',
+    head: 'Head',
+  }[unit.kind];
 }
 
 /** Names of the parts, after the weights they hold, as far as these do not say the place of the unit itself. */
 function partNamesOf(parts: readonly Part[]): string[] {
   const places = parts.map((part) => {
-    const place = placeOf(part.node, part.holds.map(({ value }) => value));
+    const place = placeOf(
+      part.node,
+      part.holds.map(({ value }) => value),
+    );
     // A tensor of its own is called after itself, not after a layer.
     const [holding] = part.holds;
     if (holding?.name !== '') return place;
     const own = holding.value.name.split('.').filter((word) => word !== '');
-    return /^(onnx::|\/|\d+$)|_output_\d+|::/.test(holding.value.name) ? [...place, part.fallback] : own;
+    return /^(onnx::|\/|\d+$)|_output_\d+|::/.test(holding.value.name)
+      ? [...place, part.fallback]
+      : own;
   });
   const weighted = places.filter((_, i) => (parts[i]?.holds.length ?? 0) > 0);
   const length = commonLength(weighted.length > 0 ? weighted : places);
@@ -61,7 +71,8 @@ function partNamesOf(parts: readonly Part[]): string[] {
   const taken = new Set<string>();
   return places.map((place, i) => {
     let shared = 0;
-    while (shared < prefix.length && shared < place.length - 1 && place[shared] === prefix[shared]) shared++;
+    while (shared < prefix.length && shared < place.length - 1 && place[shared] === prefix[shared])
+      shared++;
     return unique(identifier(place.slice(shared).join('_'), parts[i]?.fallback ?? 'part'), taken);
   });
 }
@@ -122,7 +133,12 @@ function classOf(drafts: readonly Draft[], taken: Set<string>): UnitClass {
   const args = new Arguments(new Set(partNames));
   const holes = drafts.map(holesOf);
   const part = (index: number): string => `self.${partNames[index] ?? ''}`;
-  const filled = (code: Code, which: 'inParts' | 'inStatements', at: { i: number }, kept?: Set<Argument>): string =>
+  const filled = (
+    code: Code,
+    which: 'inParts' | 'inStatements',
+    at: { i: number },
+    kept?: Set<Argument>,
+  ): string =>
     code.text((hole) => {
       const i = at.i++;
       const values = holes.map((h) => h[which][i]?.text ?? hole.text);
@@ -143,11 +159,16 @@ function classOf(drafts: readonly Draft[], taken: Set<string>): UnitClass {
   const at = { i: 0 };
   const statements = first.statements.map((s) => filled(s, 'inStatements', at, kept));
   // Only buffers are of a type that cannot be told from how they are made.
-  const declared = first.parts.flatMap((p, i) => (p.isBuffer ? [`${partNames[i] ?? ''}: Tensor`] : []));
+  const declared = first.parts.flatMap((p, i) =>
+    p.isBuffer ? [`${partNames[i] ?? ''}: Tensor`] : [],
+  );
 
   const signature = args.list.map(({ name: n, type }) => `, ${n}: ${type}`).join('');
   const operands = first.operands.map((o) => `, ${o}: Tensor`).join('');
-  const result = first.unit.gives.length === 1 ? 'Tensor' : `Tuple[${first.unit.gives.map(() => 'Tensor').join(', ')}]`;
+  const result =
+    first.unit.gives.length === 1
+      ? 'Tensor'
+      : `Tuple[${first.unit.gives.map(() => 'Tensor').join(', ')}]`;
   const body = [...parts, ...[...kept].map((a) => `self.${a.name} = ${a.name}`)];
   const text = [
     `class ${name}(nn.Module):`,
@@ -174,7 +195,9 @@ function classOf(drafts: readonly Draft[], taken: Set<string>): UnitClass {
 }
 
 function docOf(drafts: readonly Draft[]): string {
-  const [first, ...rest] = drafts.map(({ unit }) => unit.id.replaceAll('"', "'").replaceAll('\\', '/'));
+  const [first, ...rest] = drafts.map(({ unit }) =>
+    unit.id.replaceAll('"', "'").replaceAll('\\', '/'),
+  );
   const last = rest.at(-1);
   const units = last === undefined ? first : `${first ?? ''} to ${last} (${drafts.length} of them)`;
   return drafts[0]?.unit.streams ? `Residual function f(b) of ${units ?? ''}.` : `${units ?? ''}.`;

@@ -1,7 +1,15 @@
 // The package as files. In: a compiled folder. Out: NAME_torch/ with its modules, weights, plan and README. Invariant: the
 // folder appears whole or not at all, and what a user may have edited is not replaced unasked.
 
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join, resolve } from 'node:path';
 import { findPlan, readPlan } from '../../../runtime/index.js';
 import { writeRawTensors } from '../../../runtime/safetensors.js';
@@ -96,7 +104,8 @@ export function exportTorch(dir: string, options: ExportOptions = {}): Exported 
   try {
     mkdirSync(unfinished, { recursive: true });
     for (const name of readdirSync(STATIC))
-      if (name.endsWith('.py')) writeFileSync(join(unfinished, name), readFileSync(new URL(name, STATIC)));
+      if (name.endsWith('.py'))
+        writeFileSync(join(unfinished, name), readFileSync(new URL(name, STATIC)));
     writeFileSync(join(unfinished, 'model.py'), module.text);
     writeFileSync(join(unfinished, 'plan.json'), readFileSync(findPlan(dir)));
     writeFileSync(join(unfinished, 'README.md'), readmeOf(plan, packageName(plan), module));
@@ -115,6 +124,9 @@ export function exportTorch(dir: string, options: ExportOptions = {}): Exported 
     files: readdirSync(path).sort(),
     className: module.className,
     tensors: module.state.length,
-    elements: module.state.reduce((n, { value }) => n + elementCount(value.constant?.dims ?? []), 0),
+    elements: module.state.reduce(
+      (n, { value }) => n + elementCount(value.constant?.dims ?? []),
+      0,
+    ),
   };
 }

@@ -36,7 +36,11 @@ function exchange(from: Uint8Array, rows: number, columns: number, width: number
 }
 
 /** The floats of a module's tensor in the layout of the model. @param dims of the constant in the model */
-export function modelFloats(data: Float32Array, dims: readonly number[], layout: Layout): Float32Array {
+export function modelFloats(
+  data: Float32Array,
+  dims: readonly number[],
+  layout: Layout,
+): Float32Array {
   if (layout !== 'transposed') return data;
   const [rows = 0, columns = 0] = dims;
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);

@@ -31,7 +31,12 @@ export interface Module {
 
 /** Half-couplings in a row: one attribute of the network; or a unit by itself. */
 type Stage =
-  | { readonly kind: 'sequence'; readonly units: readonly NetworkUnit[]; readonly name: string; readonly children: readonly string[] }
+  | {
+      readonly kind: 'sequence';
+      readonly units: readonly NetworkUnit[];
+      readonly name: string;
+      readonly children: readonly string[];
+    }
   | { readonly kind: 'single'; readonly unit: NetworkUnit; readonly name: string };
 
 const words = (id: string): string[] => id.split(/[./#]+/).filter((word) => word !== '');
@@ -41,7 +46,10 @@ function stagesOf(units: readonly NetworkUnit[]): Stage[] {
   for (const unit of units) {
     const last = runs.at(-1)?.at(-1);
     const follows =
-      unit.streams && last?.streams && unit.streams.a === last.streams.b && unit.streams.b === last.streams.t;
+      unit.streams &&
+      last?.streams &&
+      unit.streams.a === last.streams.b &&
+      unit.streams.b === last.streams.t;
     if (follows) runs.at(-1)?.push(unit);
     else runs.push([unit]);
   }
@@ -51,9 +59,18 @@ function stagesOf(units: readonly NetworkUnit[]): Stage[] {
     const [first] = run;
     if (!first) throw new Error('internal error: a run of no unit');
     if (!first.streams)
-      return { kind: 'single', unit: first, name: unique(identifier(words(first.id).join('_'), 'unit'), taken) };
+      return {
+        kind: 'single',
+        unit: first,
+        name: unique(identifier(words(first.id).join('_'), 'unit'), taken),
+      };
     const places = run.map(({ id }) => words(id));
-    const length = run.length === 1 ? places[0]?.length === 1 ? 0 : (places[0]?.length ?? 1) - 1 : commonLength(places);
+    const length =
+      run.length === 1
+        ? places[0]?.length === 1
+          ? 0
+          : (places[0]?.length ?? 1) - 1
+        : commonLength(places);
     const name = unique(identifier(places[0]?.slice(0, length).join('_') ?? '', 'blocks'), taken);
     const own = new Set<string>();
     const children = places.map((place) => unique(childName(place.slice(length)), own));
@@ -74,10 +91,17 @@ function entries(children: readonly string[], calls: readonly string[]): string[
     let end = i + 1;
     const from = Number(children[i]);
     const isNumber = /^\d+$/.test(children[i] ?? '');
-    while (isNumber && end < children.length && calls[end] === calls[i] && children[end] === String(from + end - i)) end++;
+    while (
+      isNumber &&
+      end < children.length &&
+      calls[end] === calls[i] &&
+      children[end] === String(from + end - i)
+    )
+      end++;
     if (end - i >= 3)
       lines.push(`**{str(i): ${calls[i] ?? ''} for i in range(${from}, ${from + end - i})},`);
-    else for (let k = i; k < end; k++) lines.push(`${quoted(children[k] ?? '')}: ${calls[k] ?? ''},`);
+    else
+      for (let k = i; k < end; k++) lines.push(`${quoted(children[k] ?? '')}: ${calls[k] ?? ''},`);
     i = end;
   }
   return lines;
@@ -95,7 +119,12 @@ class ModelWriter {
     private readonly instances: ReadonlyMap<NetworkUnit, Instance>,
   ) {}
 
-  write(stages: readonly Stage[]): { init: string[]; forward: string[]; operands: string[]; state: StateEntry[] } {
+  write(stages: readonly Stage[]): {
+    init: string[];
+    forward: string[];
+    operands: string[];
+    state: StateEntry[];
+  } {
     const { inputs, output } = this.network;
     const operands = inputs.map((value) => {
       const name = unique(identifier(value.name, 'images'), new Set(this.variables.values()));
@@ -110,7 +139,8 @@ class ModelWriter {
     }
     const result = this.variable(output);
     const last = this.forward.pop() ?? '';
-    if (last.startsWith(`${result} = `)) this.forward.push(`return ${last.slice(result.length + 3)}`);
+    if (last.startsWith(`${result} = `))
+      this.forward.push(`return ${last.slice(result.length + 3)}`);
     else this.forward.push(last, `return ${result}`);
     return { init: this.init, forward: this.forward, operands, state: this.state };
   }
@@ -147,7 +177,9 @@ class ModelWriter {
       for (const side of own) if (!sides.includes(side)) sides.push(side);
       const indices = own.map((side) => sides.indexOf(side));
       if (indices.length > 0)
-        reads.push(`${quoted(children[i] ?? '')}: (${indices.join(', ')}${indices.length === 1 ? ',' : ''})`);
+        reads.push(
+          `${quoted(children[i] ?? '')}: (${indices.join(', ')}${indices.length === 1 ? ',' : ''})`,
+        );
       this.record(`${name}.${children[i] ?? ''}.`, this.instance(unit));
     });
     const calls = units.map((unit) => this.instance(unit).call);
@@ -166,7 +198,12 @@ class ModelWriter {
     this.assign(operands, [last.streams.b, last.streams.t], call, ['a', 'b']);
   }
 
-  private assign(reads: readonly Value[], gives: readonly Value[], call: string, names: readonly string[] = []): void {
+  private assign(
+    reads: readonly Value[],
+    gives: readonly Value[],
+    call: string,
+    names: readonly string[] = [],
+  ): void {
     for (const value of reads) this.left.set(value, (this.left.get(value) ?? 1) - 1);
     const inputs = new Set(this.network.inputs);
     for (const value of new Set(reads))
@@ -177,7 +214,8 @@ class ModelWriter {
       // The stream b of a sequence of one function is handed on.
       if (known !== undefined) return known;
       const taken = new Set(this.variables.values());
-      const name = [names[i], ...NAMES].find((n) => n !== undefined && !taken.has(n)) ?? unique('x', taken);
+      const name =
+        [names[i], ...NAMES].find((n) => n !== undefined && !taken.has(n)) ?? unique('x', taken);
       this.variables.set(value, name);
       return name;
     });
@@ -187,7 +225,11 @@ class ModelWriter {
   private variable(value: Value): string {
     const name = this.variables.get(value);
     if (name === undefined)
-      throw new DiagnosticError('export/operator', `value ${value.name}`, 'it is read before it is there');
+      throw new DiagnosticError(
+        'export/operator',
+        `value ${value.name}`,
+        'it is read before it is there',
+      );
     return name;
   }
 
@@ -237,11 +279,15 @@ export function writeModule(network: Network, plan: Plan): Module {
   const instances = new Map(
     classes.flatMap((c) => c.instances.map((i) => [i.draft.unit, i] as const)),
   );
-  const { init, forward, operands, state } = new ModelWriter(network, instances).write(stagesOf(network.units));
+  const { init, forward, operands, state } = new ModelWriter(network, instances).write(
+    stagesOf(network.units),
+  );
   const trained = new Set([...network.trained]);
   const tied = ties(state.filter(({ value }) => trained.has(value)));
   const usesMode = forward.some((line) => line.includes('mode=mode'));
-  const mode = { reverse: 'reversible', recompute: 'checkpoint', store: 'stored' }[plan.assumptions.policy] ?? 'reversible';
+  const mode =
+    { reverse: 'reversible', recompute: 'checkpoint', store: 'stored' }[plan.assumptions.policy] ??
+    'reversible';
   const text = [
     ...header(plan, classes.map((c) => c.text.join('\n')).join('\n'), tied.length > 0),
     ...classes.flatMap((c) => ['', '', ...c.text]),
@@ -304,4 +350,3 @@ const footer = (name: string, mode: string): string[] => [
   '        model.load_state_dict(read_safetensors(weights)[0])',
   '    return model',
 ];
-

@@ -59,7 +59,8 @@ function fromNode(name: string): string[] {
   let before = '';
   for (const part of path.length > 1 ? path.slice(0, -1) : path) {
     // Exporters repeat what stands before: layer1/layer1.0.
-    const own = before !== '' && part.startsWith(`${before}.`) ? part.slice(before.length + 1) : part;
+    const own =
+      before !== '' && part.startsWith(`${before}.`) ? part.slice(before.length + 1) : part;
     before = part;
     parts.push(...own.split('.'));
   }

@@ -2,12 +2,7 @@
 // size open and every other extent known, ending in what the loss takes; its units with their policies. Invariant:
 // units are those of the training step, with the same names.
 
-import {
-  createState,
-  findGroupNorm,
-  foldConstants,
-  runPipeline,
-} from '../../../passes/index.js';
+import { createState, findGroupNorm, foldConstants, runPipeline } from '../../../passes/index.js';
 import { inferTypes } from '../../analysis/index.js';
 import { buildForward } from '../../compiler/index.js';
 import type { LoadedFolder } from '../../compiler/index.js';
@@ -120,14 +115,25 @@ export function networkOf(folder: LoadedFolder, plan: Plan): Network {
   for (const value of graph.values()) byName.set(value.name, value);
   const find = (value: Value): Value => {
     let { name } = value;
-    for (let next = handedOn.get(name); !byName.has(name) && next !== undefined;
-      next = handedOn.get(name)) name = next;
+    for (
+      let next = handedOn.get(name);
+      !byName.has(name) && next !== undefined;
+      next = handedOn.get(name)
+    )
+      name = next;
     const found = byName.get(name);
     if (!found) throw mismatch(plan, `it has no value ${value.name}`);
     return found;
   };
   const units = new Division(graph, contents).units(schedule, find);
-  return { graph, inputs, output, units, contents, trained: new Set([...graph.constants].filter(isTrained)) };
+  return {
+    graph,
+    inputs,
+    output,
+    units,
+    contents,
+    trained: new Set([...graph.constants].filter(isTrained)),
+  };
 }
 
 /** Types of all but what idioms.ts has made, which keep the types they had. */
@@ -185,7 +191,8 @@ class Division {
     const streams = unit.chain?.couplings.find((c) => c.id === id);
     const order = streams ? [streams.a, streams.b, streams.carried, streams.t].map(find) : [];
     const rank = (v: Value): number => (order.includes(v) ? order.indexOf(v) : order.length);
-    const sorted = (values: readonly Value[]): Value[] => [...values].sort((x, y) => rank(x) - rank(y));
+    const sorted = (values: readonly Value[]): Value[] =>
+      [...values].sort((x, y) => rank(x) - rank(y));
     return {
       id,
       kind: kind === 'coupling' ? 'block' : kind,
@@ -207,7 +214,8 @@ class Division {
       if (inside.has(node)) return;
       inside.add(node);
       for (const value of node.inputs)
-        if (value?.producer && loose.has(value.producer) && this.isRead(value)) take(value.producer);
+        if (value?.producer && loose.has(value.producer) && this.isRead(value))
+          take(value.producer);
     };
     for (const node of own) if (node.outputs.some((v) => v && this.isRead(v))) take(node);
     const nodes = [...this.graph.nodes].filter((node) => inside.has(node));
@@ -231,7 +239,10 @@ class Division {
 
   private isGiven(value: Value, inside: ReadonlySet<Node>): boolean {
     if (!this.isRead(value)) return false;
-    return this.graph.outputs.includes(value) || value.users.some((user) => !inside.has(user) && this.counts(user));
+    return (
+      this.graph.outputs.includes(value) ||
+      value.users.some((user) => !inside.has(user) && this.counts(user))
+    );
   }
 
   /** Whether a reader is written at all: shape arithmetic is not. */

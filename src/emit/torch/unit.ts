@@ -23,7 +23,8 @@ export interface Draft {
 /** Names of what a module is called with. */
 function operandNames(unit: NetworkUnit, inputs: readonly Value[]): string[] {
   const { reads, streams } = unit;
-  if (streams) return reads.map((_, i) => (i === 0 ? 'b' : reads.length === 2 ? 'side' : `side${i}`));
+  if (streams)
+    return reads.map((_, i) => (i === 0 ? 'b' : reads.length === 2 ? 'side' : `side${i}`));
   if (reads.length === 2 && unit.kind !== 'stem' && !reads.some((v) => inputs.includes(v)))
     return ['a', 'b'];
   return reads.map((_, i) => NAMES[i] ?? `x${i}`);
@@ -54,14 +55,16 @@ class UnitWriter {
     const operands = operandNames(unit, this.network.inputs);
     unit.reads.forEach((value, i) => this.variables.set(value, operands[i] ?? 'x'));
     for (const node of unit.nodes)
-      for (const value of node.inputs) if (value) this.left.set(value, (this.left.get(value) ?? 0) + 1);
+      for (const value of node.inputs)
+        if (value) this.left.set(value, (this.left.get(value) ?? 0) + 1);
     for (const value of unit.gives) this.left.set(value, (this.left.get(value) ?? 0) + 1);
     for (const node of unit.nodes) this.writeNode(node);
     const results = unit.gives.map((value) => this.variable(value));
     const last = this.statements.pop();
     const [only] = results;
     // The last value need not have a name.
-    const short = last && results.length === 1 && only !== undefined ? returned(last, only) : undefined;
+    const short =
+      last && results.length === 1 && only !== undefined ? returned(last, only) : undefined;
     if (short) this.statements.push(short);
     else this.statements.push(...(last ? [last] : []), py`return ${listed(results)}`);
     return { unit, operands, parts: this.parts, statements: this.statements };
@@ -70,7 +73,11 @@ class UnitWriter {
   private variable(value: Value): string {
     const name = this.variables.get(value);
     if (name === undefined)
-      throw new DiagnosticError('export/operator', `value ${value.name}`, 'it is read before it is there');
+      throw new DiagnosticError(
+        'export/operator',
+        `value ${value.name}`,
+        'it is read before it is there',
+      );
     return name;
   }
 
@@ -81,7 +88,8 @@ class UnitWriter {
     if (node.op !== 'Split' && used.some((is, i) => is === true && i > 0))
       throw unsupported(node, 'more than its first result is read');
     const expression = writer(this.writing(node));
-    for (const value of node.inputs) if (value) this.left.set(value, (this.left.get(value) ?? 1) - 1);
+    for (const value of node.inputs)
+      if (value) this.left.set(value, (this.left.get(value) ?? 1) - 1);
     const names: string[] = [];
     // Values that nothing reads any more hand their names on.
     for (const value of new Set(node.inputs))
@@ -90,7 +98,8 @@ class UnitWriter {
       if (value && used[i]) names.push(this.take(value));
       else if (node.op === 'Split') names.push('_');
     });
-    const target = node.op === 'Split' && names.length === 1 ? `${names[0] ?? ''},` : names.join(', ');
+    const target =
+      node.op === 'Split' && names.length === 1 ? `${names[0] ?? ''},` : names.join(', ');
     // What is handed on under its own name.
     if (expression.pieces.length === 1 && expression.pieces[0] === target) return;
     this.statements.push(py`${target} = ${expression}`);
@@ -114,7 +123,8 @@ class UnitWriter {
       network: this.network,
       operand: (value) => this.operand(value, node),
       live: () => [...this.variables],
-      layer: (fallback, code, holds) => this.addPart({ node, fallback, code, holds, isBuffer: false }),
+      layer: (fallback, code, holds) =>
+        this.addPart({ node, fallback, code, holds, isBuffer: false }),
     });
   }
 
@@ -137,7 +147,9 @@ class UnitWriter {
     if (!isTrained && isNumber(node, value)) {
       const number = data.load().data[0] ?? 0;
       if (data.dtype === 'bool') return py`${number ? 'True' : 'False'}`;
-      return data.dtype === 'float32' ? py`${floatSize(number, 'factor')}` : py`${size(number, 'number')}`;
+      return data.dtype === 'float32'
+        ? py`${floatSize(number, 'factor')}`
+        : py`${size(number, 'number')}`;
     }
     const known = this.tensors.get(value);
     if (known) return known;
@@ -273,4 +285,3 @@ class NodeWriting implements Writing {
     throw unsupported(this.node, why);
   }
 }
-

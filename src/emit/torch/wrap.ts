@@ -25,7 +25,8 @@ function wrapped(line: string): string[] {
   const content = line.slice(open + 1, close).trim();
   const [head, tail] = [line.slice(0, open + 1), ' '.repeat(indent) + line.slice(close)];
   if (content === '') return [line];
-  if (inner.length + content.length <= WIDTH && !content.endsWith(',')) return [head, inner + content, tail];
+  if (inner.length + content.length <= WIDTH && !content.endsWith(','))
+    return [head, inner + content, tail];
   const parts = splitTop(content);
   const isCall = !/\bfor\b/.test(content);
   return [head, ...parts.flatMap((part) => wrapped(`${inner}${part}${isCall ? ',' : ''}`)), tail];

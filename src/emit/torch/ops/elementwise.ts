@@ -35,7 +35,9 @@ const extreme =
   (w) => {
     const count = w.node.inputs.length;
     const isNumber = (i: number): boolean => w.scalar(i) !== undefined && !w.trained(i);
-    const order = [...w.node.inputs.keys()].sort((a, b) => Number(isNumber(a)) - Number(isNumber(b)));
+    const order = [...w.node.inputs.keys()].sort(
+      (a, b) => Number(isNumber(a)) - Number(isNumber(b)),
+    );
     const [first = 0, ...rest] = order;
     if (count === 1) return w.arg(0);
     return rest.reduce(
@@ -96,7 +98,9 @@ function isInf(w: Writing): Code {
   );
   if (above && below) return py`torch.isinf(${w.arg(0)})`;
   if (above) return py`torch.isposinf(${w.arg(0)})`;
-  return below ? py`torch.isneginf(${w.arg(0)})` : py`torch.zeros_like(${w.arg(0)}, dtype=torch.bool)`;
+  return below
+    ? py`torch.isneginf(${w.arg(0)})`
+    : py`torch.zeros_like(${w.arg(0)}, dtype=torch.bool)`;
 }
 
 function softmax(name: string): Writer {
@@ -106,7 +110,10 @@ function softmax(name: string): Writer {
 const SELU = { alpha: 1.67326319217681884765625, gamma: 1.05070102214813232421875 };
 
 function selu(w: Writing): Code {
-  const [a, gamma] = [w.attributes.float('alpha', SELU.alpha), w.attributes.float('gamma', SELU.gamma)];
+  const [a, gamma] = [
+    w.attributes.float('alpha', SELU.alpha),
+    w.attributes.float('gamma', SELU.gamma),
+  ];
   if (a === SELU.alpha && gamma === SELU.gamma) return py`F.selu(${w.arg(0)})`;
   return py`${floatText(gamma)} * F.elu(${w.arg(0)}, ${floatText(a)})`;
 }

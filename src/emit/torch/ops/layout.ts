@@ -81,7 +81,8 @@ function gather(w: Writing): Code {
   const rank = rankOf(w);
   const axis = axisOf(w.attributes.int('axis', 0), rank);
   const index = load(w, 1);
-  if (index?.dims.length === 0) return py`${w.arg(0)}.select(${axis}, ${size(index.data[0] ?? 0, 'index')})`;
+  if (index?.dims.length === 0)
+    return py`${w.arg(0)}.select(${axis}, ${size(index.data[0] ?? 0, 'index')})`;
   if (w.trained(0) && axis === 0 && rank === 2 && !index) {
     const [rows = 0, width = 0] = w.constant(0)?.constant?.dims ?? [];
     const layer = py`nn.Embedding(${listed([size(rows, 'tokens'), size(width, 'channels')])})`;
@@ -143,7 +144,10 @@ const PAD_MODES: Readonly<Record<string, string>> = { reflect: 'reflect', edge: 
 function pad(w: Writing): Code {
   const pads = numbers(w, 1);
   const rank = rankOf(w);
-  const pairs = Array.from({ length: rank }, (_, i) => [pads[i] ?? 0, pads[i + rank] ?? 0] as const);
+  const pairs = Array.from(
+    { length: rank },
+    (_, i) => [pads[i] ?? 0, pads[i + rank] ?? 0] as const,
+  );
   const first = pairs.findIndex(([a, b]) => a !== 0 || b !== 0);
   if (first < 0) return w.arg(0);
   const mode = w.attributes.string('mode', 'constant');
@@ -179,7 +183,13 @@ function constantOfShape(w: Writing): Code {
   const type = torchType(w, value?.dtype ?? 'float32');
   const number = value?.data[0] ?? 0;
   const isFloating = (value?.dtype ?? 'float32') === 'float32';
-  const fill = isFloating ? floatText(number) : value?.dtype === 'bool' ? (number ? 'True' : 'False') : number;
+  const fill = isFloating
+    ? floatText(number)
+    : value?.dtype === 'bool'
+      ? number
+        ? 'True'
+        : 'False'
+      : number;
   const anchor = w.anchor();
   const dtype = isFloating ? '' : `, dtype=${type}`;
   return py`${anchor}.new_full(${tuple(extents(w, shape, false))}, ${fill}${dtype})`;
@@ -232,7 +242,8 @@ function cumSum(w: Writing): Code {
 
 function depthToSpace(w: Writing): Code {
   const block = w.attributes.int('blocksize', 1);
-  if (w.attributes.string('mode', 'DCR') === 'CRD') return py`F.pixel_shuffle(${w.arg(0)}, ${block})`;
+  if (w.attributes.string('mode', 'DCR') === 'CRD')
+    return py`F.pixel_shuffle(${w.arg(0)}, ${block})`;
   const [, channels, height, width] = w.shape(0);
   const rest = [channels, height, width];
   if (!isStatic(rest as Dim[])) return w.fail('its extents are not known');

@@ -20,11 +20,7 @@ interface Reduction {
 /** undefined: nothing is reduced. */
 function reduction(w: Writing, operand: boolean): Reduction | undefined {
   const rank = rankOf(w);
-  const listedAxes = operand
-    ? w.has(1)
-      ? numbers(w, 1)
-      : undefined
-    : w.attributes.ints('axes');
+  const listedAxes = operand ? (w.has(1) ? numbers(w, 1) : undefined) : w.attributes.ints('axes');
   const none = listedAxes === undefined || listedAxes.length === 0;
   if (none && w.attributes.int('noop_with_empty_axes', 0) === 1) return undefined;
   const all = Array.from({ length: rank }, (_, i) => i);
@@ -59,7 +55,9 @@ function maxPool(w: Writing): Code {
   const input = w.shape(0).slice(2);
   const kernel = w.attributes.ints('kernel_shape') ?? [];
   const g = resolvePool(w.attributes, input);
-  const [begin, end] = [g.begin, g.end].map((list) => list.map((v) => v ?? w.fail('unknown extent')));
+  const [begin, end] = [g.begin, g.end].map((list) =>
+    list.map((v) => v ?? w.fail('unknown extent')),
+  );
   const ceil = w.attributes.int('ceil_mode', 0) === 1;
   const simple = begin?.every((b, i) => b === end?.[i] && 2 * b <= (kernel[i] ?? 0)) ?? false;
   if (!simple && ceil) return w.fail('it is padded unevenly and rounds up');
@@ -80,7 +78,9 @@ function maxPool(w: Writing): Code {
 function averagePool(w: Writing): Code {
   const kernel = w.attributes.ints('kernel_shape') ?? [];
   const g = resolvePool(w.attributes, w.shape(0).slice(2));
-  const [begin, end] = [g.begin, g.end].map((list) => list.map((v) => v ?? w.fail('unknown extent')));
+  const [begin, end] = [g.begin, g.end].map((list) =>
+    list.map((v) => v ?? w.fail('unknown extent')),
+  );
   const ceil = w.attributes.int('ceil_mode', 0) === 1;
   const include = w.attributes.int('count_include_pad', 0) === 1;
   const padded = begin?.some((b, i) => b > 0 || (end?.[i] ?? 0) > 0) ?? false;
@@ -110,9 +110,13 @@ function interpolation(w: Writing, planes: number): string {
     if (where === 'half_pixel' && nearest.startsWith('round')) return "mode='nearest-exact'";
     return w.fail(`PyTorch has no nearest elements with ${where} and ${nearest}`);
   }
-  if (mode === 'cubic' && (planes !== 2 || Math.abs(attributes.float('cubic_coeff_a', -0.75) + 0.75) > 1e-6))
+  if (
+    mode === 'cubic' &&
+    (planes !== 2 || Math.abs(attributes.float('cubic_coeff_a', -0.75) + 0.75) > 1e-6)
+  )
     return w.fail('PyTorch has no such cubic interpolation');
-  const name = mode === 'cubic' ? 'bicubic' : (['linear', 'bilinear', 'trilinear'][planes - 1] ?? '');
+  const name =
+    mode === 'cubic' ? 'bicubic' : (['linear', 'bilinear', 'trilinear'][planes - 1] ?? '');
   if (where === 'align_corners') return `mode='${name}', align_corners=True`;
   if (where === 'half_pixel' || where === 'pytorch_half_pixel')
     return `mode='${name}', align_corners=False`;
@@ -135,10 +139,26 @@ export const reductions: Writers = {
   ReduceMax: reduced(({ x, how }) => py`${x}.amax(${how})`),
   ReduceMin: reduced(({ x, how }) => py`${x}.amin(${how})`),
   ReduceProd: reduced(product),
-  ReduceL1: reduced(({ x, how }) => py`${x}.abs().sum(${how})`, false, (x) => py`${x}.abs()`),
-  ReduceL2: reduced(({ x, how }) => py`(${x} * ${x}).sum(${how}).sqrt()`, false, (x) => py`${x}.abs()`),
-  ReduceSumSquare: reduced(({ x, how }) => py`(${x} * ${x}).sum(${how})`, false, (x) => py`${x} * ${x}`),
-  ReduceLogSum: reduced(({ x, how }) => py`${x}.sum(${how}).log()`, false, (x) => py`${x}.log()`),
+  ReduceL1: reduced(
+    ({ x, how }) => py`${x}.abs().sum(${how})`,
+    false,
+    (x) => py`${x}.abs()`,
+  ),
+  ReduceL2: reduced(
+    ({ x, how }) => py`(${x} * ${x}).sum(${how}).sqrt()`,
+    false,
+    (x) => py`${x}.abs()`,
+  ),
+  ReduceSumSquare: reduced(
+    ({ x, how }) => py`(${x} * ${x}).sum(${how})`,
+    false,
+    (x) => py`${x} * ${x}`,
+  ),
+  ReduceLogSum: reduced(
+    ({ x, how }) => py`${x}.sum(${how}).log()`,
+    false,
+    (x) => py`${x}.log()`,
+  ),
   ReduceLogSumExp: reduced(({ x, how }) => py`${x}.logsumexp(${how})`),
   MaxPool: maxPool,
   AveragePool: averagePool,
