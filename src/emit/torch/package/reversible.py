@@ -141,6 +141,13 @@ class _Run:
         self.autocast = _autocast_state(device.type)
         self.random = _Random(device)
         self.states: List[Any] = []
+        #: The streams that the functions left, while they are rebuilt.
+        self.state: Optional[Tuple[Tensor, ...]] = None
+
+    def take_state(self) -> Tuple[Tensor, ...]:
+        state, self.state = self.state, None
+        assert state is not None, 'backward runs from the last state'
+        return state
 
     def first(self, k: int, b: Tensor, sides: Sequence[Any]) -> Tensor:
         self.states.append(self.random.state() if self.functions[k].training else None)
@@ -171,39 +178,39 @@ class _Reversible(torch.autograd.Function):
             a, b = b, a + run.first(k, b, sides)
         ctx.run = run
         ctx.sides = [None if isinstance(side, Tensor) else side for side in sides]
-        ctx.save_for_backward(a, b, *(side for side in sides if isinstance(side, Tensor)))
         ctx.tensor_sides = [i for i, side in enumerate(sides) if isinstance(side, Tensor)]
+        ctx.save_for_backward(*(sides[i] for i in ctx.tensor_sides))
         return a, b
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_b: Tensor, d_t: Tensor) -> Tuple[Optional[Tensor], ...]:
         run: _Run = ctx.run
-        b, t, *saved = ctx.saved_tensors
+        b, t = run.take_state()
         wants = ctx.needs_input_grad[4:]
         sides = list(ctx.sides)
-        for i, side in zip(ctx.tensor_sides, saved):
+        for i, side in zip(ctx.tensor_sides, ctx.saved_tensors):
             sides[i] = side.detach().requires_grad_(wants[i])
         gradients: Dict[int, Tensor] = {}
         wanted_parameters = {id(p) for p, want in zip(ctx.parameters, wants[len(sides) :]) if want}
         with run.random.aside():
             for k in reversed(range(len(run.functions))):
                 x = b.detach().requires_grad_()
-                with torch.enable_grad():
-                    y = run.again(k, x, sides)
-                a = t - y.detach()
                 inner = [x, *(sides[i] for i in run.reads[k] if i in ctx.tensor_sides and wants[i])]
                 inner += [p for p in run.functions[k].parameters() if id(p) in wanted_parameters]
-                found = torch.autograd.grad(y, inner, d_t.to(y.dtype), allow_unused=True)
-                # The interior goes before anything of the next function is made.
-                del y
+                with torch.enable_grad():
+                    # f(b) - t is -a, and its gradient that of f(b): neither f(b) nor t has to stay.
+                    negative = run.again(k, x, sides) - t
+                del t
+                found = torch.autograd.grad(negative, inner, d_t.to(negative.dtype), allow_unused=True)
                 for leaf, gradient in zip(inner[1:], found[1:]):
                     if gradient is not None:
                         old = gradients.get(id(leaf))
                         gradients[id(leaf)] = gradient if old is None else old + gradient
                 d_b, d_t = d_t, d_b if found[0] is None else d_b + found[0]
-                b, t = a, b
-                del x, a, inner, found
+                b, t = negative.detach().neg_(), b
+                # The interior goes before anything of the next function is made.
+                del x, inner, negative, found
         return (
             None,
             None,
@@ -212,6 +219,25 @@ class _Reversible(torch.autograd.Function):
             *(gradients.get(id(side)) for side in sides),
             *(gradients.get(id(p)) for p in ctx.parameters),
         )
+
+
+class _KeepState(torch.autograd.Function):
+    """Keeps the last state for the backward pass of a run.
+
+    Apart from _Reversible, so that autograd lets go of it before the run begins to rebuild.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, run: _Run, b: Tensor, t: Tensor) -> Tuple[Tensor, Tensor]:
+        ctx.run = run
+        ctx.save_for_backward(b, t)
+        return b.view_as(b), t.view_as(t)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_b: Tensor, d_t: Tensor) -> Tuple[None, Tensor, Tensor]:
+        ctx.run.state = tuple(stream.detach() for stream in ctx.saved_tensors)
+        return None, d_b, d_t
 
 
 class ReversibleSequence(nn.Module):
@@ -260,4 +286,4 @@ class ReversibleSequence(nn.Module):
         functions = [self._modules[name] for name in names]
         run = _Run(names, functions, [self.reads.get(name, ()) for name in names], b.device)
         parameters = {id(p): p for f in functions for p in f.parameters() if p.requires_grad}
-        return _Reversible.apply(run, len(sides), a, b, *sides, *parameters.values())
+        return _KeepState.apply(run, *_Reversible.apply(run, len(sides), a, b, *sides, *parameters.values()))
