@@ -4,3 +4,4 @@ export { exportTorch, packageName } from './files.js';
 export type { ExportOptions, Exported } from './files.js';
 export { importTorch } from './import.js';
 export type { Imported } from './import.js';
+export { torchPackage } from './files.js';

@@ -318,7 +318,7 @@ function header(plan: Plan, body: string, tied: boolean): string[] {
   return [
     `"""${name}: the reversible network that revnetify made of ${source}, recipe ${plan.recipe}.`,
     '',
-    'Every residual function f turns two streams (a, b) into (b, a + f(b)). Names follow those of the model.',
+    'Every residual function f turns two streams (a, b) into (b, a + f(b)).',
     '"""',
     'from __future__ import annotations',
     '',
@@ -342,7 +342,7 @@ const footer = (name: string, mode: string): string[] => [
   `def build_model(mode: str = '${mode}', weights: Optional[str] = WEIGHTS) -> ${name}:`,
   '    """The network with the weights of a file; None leaves them as PyTorch draws them.',
   '',
-  "    mode 'reversible' rebuilds activations backwards, 'checkpoint' keeps the input of every function,",
+  "    mode 'reversible' rebuilds activations backwards, 'checkpoint' keeps the input of each unit,",
   "    'stored' keeps everything: the same network, the same gradients.",
   '    """',
   `    model = ${name}(mode)`,
