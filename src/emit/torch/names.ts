@@ -76,7 +76,8 @@ export function placeOf(node: Node, weights: readonly Value[]): string[] {
 
 /** How many words all places begin with; each keeps at least one. */
 export function commonLength(places: readonly (readonly string[])[]): number {
-  const [first = []] = places;
+  const [first] = places;
+  if (!first) return 0;
   const most = Math.min(...places.map((place) => place.length - 1));
   let length = 0;
   while (length < most && places.every((place) => place[length] === first[length])) length++;
