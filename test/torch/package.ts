@@ -61,6 +61,8 @@ export interface RunRequest {
   readonly dtype: 'float64' | 'float32';
   readonly train?: boolean;
   readonly threads?: number;
+  /** A safetensors file; default: that of the package. */
+  readonly weights?: string;
 }
 
 function save(folder: string, name: string, { dtype, data, dims }: Tensor): object {

@@ -35,7 +35,8 @@ def main():
     with open(os.path.join(path, 'plan.json'), encoding='utf-8') as file:
         chosen = json.load(file)['assumptions']
     dtype = getattr(torch, request['dtype'])
-    model = package.build_model(request['mode']).to(dtype)
+    options = {'weights': request['weights']} if 'weights' in request else {}
+    model = package.build_model(request['mode'], **options).to(dtype)
     as_in_the_file(model)
     model.train(request['train'])
     inputs = [read(item) for item in request['inputs']]
