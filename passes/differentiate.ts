@@ -2,7 +2,6 @@
 // recompute, gradients and the optimizer's updates in the same graph; weights and state as inputs, their new values as
 // outputs. Invariant: running statistics are updated once, from the first forward pass.
 
-import { findResidualBlocks } from '../src/analysis/index.js';
 import {
   Views,
   addScalars,
@@ -16,7 +15,7 @@ import type { Trained } from '../src/autodiff/index.js';
 import { invariant } from '../src/diagnostics/index.js';
 import type { Graph, Value } from '../src/ir/index.js';
 import { Builder } from '../src/ops/index.js';
-import { assignPolicies, isDeep, partition } from '../src/schedule/index.js';
+import { isDeep, scheduleUnits } from '../src/schedule/index.js';
 import type { ScheduledUnit } from '../src/schedule/index.js';
 import { definePass } from './state.js';
 import type { RunningStatistics } from './state.js';
@@ -98,18 +97,7 @@ export const differentiatePass = definePass({
     invariant(loss, 'differentiate needs append-loss before it');
     graph.sort();
     const parameters = findParameters(graph);
-    // A chain that leads to other outputs than the loss went with them.
-    const chains = state.chains.filter((chain) =>
-      chain.couplings.every(({ t }) => t.producer !== undefined && graph.has(t.producer)),
-    );
-    // Found again: shape arithmetic may have gone since, and what is part of a chain is no block of its own.
-    const coupled = new Set(
-      chains
-        .flatMap((c) => c.couplings.map((k) => k.t.producer))
-        .filter((node) => node !== undefined),
-    );
-    const left = findResidualBlocks(graph, coupled).filter((block) => !block.nested);
-    const units = assignPolicies(partition(graph, chains, left), settings.policy);
+    const units = scheduleUnits(graph, state.chains, settings.policy);
     nameForward(graph, units);
     const deep = isDeep(graph);
     const root = new Builder(graph, { phase: 'forward', path: 'step' });

@@ -4,5 +4,6 @@ export * from './cuts.js';
 export * from './deep.js';
 export * from './order.js';
 export * from './policy.js';
+export * from './schedule.js';
 export * from './units.js';
 export * from './verify-order.js';
