@@ -16,6 +16,7 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { DiagnosticError } from '../src/diagnostics/index.js';
 import type { DiagnosticCode } from '../src/diagnostics/index.js';
+import type { Device } from './device/provider.js';
 import { MALLOC_ENVIRONMENT } from './allocator.js';
 import type { PlanMeasurement } from '../src/plan/index.js';
 
@@ -26,6 +27,8 @@ export interface MeasureOptions {
   readonly seed?: number;
   /** Default: the number of cores. */
   readonly threads?: number;
+  /** What runs the steps. The bytes are those of the process, not of a GPU's own memory. Default: the CPU. */
+  readonly device?: Device;
   /** ONNX Runtime's own allocator. Default by size, as in training. */
   readonly arena?: boolean;
   /** Default true. */
@@ -50,6 +53,7 @@ export interface Measurement {
     readonly os: string;
     readonly cpu: string;
     readonly threads: number;
+    readonly device: Device;
     readonly node: string;
     readonly onnxruntime: string;
   };
@@ -89,6 +93,7 @@ export async function measure(dir: string, options: MeasureOptions = {}): Promis
     inPlace: options.inPlace ?? true,
     lr: options.lr ?? 0.01,
     variant: options.variant ?? 'plan',
+    device: options.device ?? 'cpu',
     ...(options.threads === undefined ? {} : { threads: options.threads }),
     ...(options.arena === undefined ? {} : { arena: options.arena }),
   };
