@@ -13,6 +13,8 @@ export { cpuBackend } from './backend.js';
 export type { Backend, StepDescription, StepOutputs, StepRunner } from './backend.js';
 export * from './data/index.js';
 export { DEVICES, backendOf, requireTarget } from './device/index.js';
+export { examine } from './device/doctor.js';
+export type { DeviceReport, DoctorReport } from './device/doctor.js';
 export type { Device } from './device/index.js';
 export { evaluateModel } from './evaluate.js';
 export type { EvaluateOptions, Evaluation } from './evaluate.js';

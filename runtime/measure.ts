@@ -12,10 +12,9 @@
 // samples the resident size every millisecond. Invariant: the calling process does not influence the figures.
 
 import { fork } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { DiagnosticError } from '../src/diagnostics/index.js';
 import type { DiagnosticCode } from '../src/diagnostics/index.js';
+import { childProgram } from './child.js';
 import type { Device } from './device/provider.js';
 import { MALLOC_ENVIRONMENT } from './allocator.js';
 import type { PlanMeasurement } from '../src/plan/index.js';
@@ -103,21 +102,9 @@ export async function measure(dir: string, options: MeasureOptions = {}): Promis
   throw new DiagnosticError(answer.code, answer.where, answer.why, answer.hint);
 }
 
-/**
- * The child's program. Node 20 does not run TypeScript, so from sources (under a test runner) the compiled
- * program in dist/ is used: build first.
- */
-function childProgram(): string {
-  const compiled = import.meta.url.endsWith('.js');
-  const url = compiled ? './measure-child.js' : '../dist/runtime/measure-child.js';
-  const path = fileURLToPath(new URL(url, import.meta.url));
-  if (!existsSync(path)) throw new Error(`${path} is missing: run npm run build`);
-  return path;
-}
-
 function ask(job: MeasureJob): Promise<MeasureAnswer> {
   return new Promise((resolve, reject) => {
-    const child = fork(childProgram(), [], {
+    const child = fork(childProgram('measure-child'), [], {
       execArgv: ['--expose-gc'],
       // Freed memory goes back at once instead of being kept for later: the base would hold it otherwise.
       env: { ...process.env, ...MALLOC_ENVIRONMENT },

@@ -6,6 +6,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { DiagnosticError, EXIT } from '../diagnostics/index.js';
 import { addCompileCommand } from './compile-command.js';
+import { addDoctorCommand } from './doctor-command.js';
 import { addInspectCommand } from './inspect-command.js';
 import { addTrainCommand } from './train-command.js';
 import { handleInterrupts } from './interrupt.js';
@@ -45,6 +46,7 @@ function buildProgram(): Command {
   addVerifyCommand(program);
   addPrintCommand(program);
   addTrainCommand(program);
+  addDoctorCommand(program);
   for (const command of program.commands) command.exitOverride();
   // A second argument is most often a mistyped command before its folder.
   program.configureOutput({
