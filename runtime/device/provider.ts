@@ -74,7 +74,7 @@ export const WEBGPU_HINT =
 /** CUDA's libraries are too large for the registry: onnxruntime-node fetches them when it is told to. */
 export const CUDA_HINT =
   process.platform === 'linux' && process.arch === 'x64'
-    ? 'fetch them with: npm rebuild onnxruntime-node --onnxruntime-node-install=cuda12; they need an NVIDIA driver, CUDA 12 and cuDNN 9'
+    ? 'fetch them with: ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node; they need an NVIDIA driver, CUDA 12 and cuDNN 9'
     : 'onnxruntime-node has CUDA on Linux x64 only; use --device webgpu';
 
 /** @throws DiagnosticError device/target where the step has operators that only the CPU runs */
