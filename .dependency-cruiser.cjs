@@ -17,7 +17,14 @@ const layers = [
 ];
 
 /** Everything above layer i in the list, and the folders that see everything. */
-const above = (i) => [...layers.slice(i + 1), 'runtime', 'src/verify', 'src/cli', 'src/index.ts'];
+const above = (i) => [
+  ...layers.slice(i + 1),
+  'runtime',
+  'src/verify',
+  'src/emit',
+  'src/cli',
+  'src/index.ts',
+];
 
 module.exports = {
   forbidden: [
@@ -34,7 +41,7 @@ module.exports = {
       comment: 'the runtime reads the plan and files; it knows nothing of how they were made',
       from: { path: '^runtime/' },
       to: {
-        path: '^(passes|src/(ops|analysis|rewrite|reversible|schedule|autodiff|lowering|memory|compiler|verify|cli|index))',
+        path: '^(passes|src/(ops|analysis|rewrite|reversible|schedule|autodiff|lowering|memory|compiler|verify|emit|cli|index))',
       },
     },
     {
@@ -43,6 +50,14 @@ module.exports = {
       comment: 'verification uses the compiler and the runtime, never the command line',
       from: { path: '^src/verify/' },
       to: { path: '^src/(cli|index)' },
+    },
+    {
+      name: 'layer-emit',
+      severity: 'error',
+      comment:
+        'what is written for other frameworks uses the compiler and files, never the command line',
+      from: { path: '^src/emit/' },
+      to: { path: '^src/(verify|cli|index)' },
     },
     {
       name: 'no-circular',

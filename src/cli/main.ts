@@ -7,6 +7,7 @@ import { Command, CommanderError } from 'commander';
 import { DiagnosticError, EXIT } from '../diagnostics/index.js';
 import { addCompileCommand } from './compile-command.js';
 import { addDoctorCommand } from './doctor-command.js';
+import { addExportTsCommand } from './export-ts-command.js';
 import { addInspectCommand } from './inspect-command.js';
 import { addTrainCommand } from './train-command.js';
 import { handleInterrupts } from './interrupt.js';
@@ -47,7 +48,11 @@ function buildProgram(): Command {
   addPrintCommand(program);
   addTrainCommand(program);
   addDoctorCommand(program);
-  for (const command of program.commands) command.exitOverride();
+  addExportTsCommand(program);
+  for (const command of program.commands) {
+    command.exitOverride();
+    for (const inner of command.commands) inner.exitOverride();
+  }
   // A second argument is most often a mistyped command before its folder.
   program.configureOutput({
     outputError: (text, write) => {

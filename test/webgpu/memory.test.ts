@@ -37,7 +37,7 @@ async function buffersOf(depth: number, settings: Partial<Settings>): Promise<nu
     ...settings,
   });
   const dir = device.write(compiled);
-  const report = await device.steps({ dir, device: 'webgpu', steps: 1, lr: 0.01, memory: true });
+  const report = await device.steps({ dir, device: 'webgpu', steps: 2, lr: 0.01, memory: true });
   return report.blockBytes;
 }
 

@@ -9,6 +9,7 @@ import { placementsOf } from '../../runtime/device/placement.js';
 import { FALLBACK_ALLOWED } from '../../runtime/device/provider.js';
 import type { Device } from '../../runtime/index.js';
 import { TrainingStep, loadRuntime, readPlan } from '../../runtime/index.js';
+import { collectGarbage } from '../../runtime/memory.js';
 import { initialState } from '../../runtime/parameters.js';
 import { settingsOf, tensorOf } from '../../runtime/session.js';
 import type { Plan, PlanInput } from '../../src/plan/index.js';
@@ -134,7 +135,8 @@ const LARGE_KIB = 128;
  * Resident bytes of private memory without a name: large blocks, which is where a device made of software keeps its
  * buffers. Not in it: the heap of small blocks, code, compiled shaders (all of which have names), and JavaScript's own.
  */
-function blockBytes(): number {
+async function blockBytes(): Promise<number> {
+  await settle();
   let sum = 0;
   let counts = false;
   for (const line of readFileSync('/proc/self/smaps', 'utf8').split('\n')) {
@@ -147,6 +149,14 @@ function blockBytes(): number {
   return sum - heapTotal - external;
 }
 
+/** Gives back what is garbage: JavaScript's own memory is known only by what it has reserved. */
+async function settle(): Promise<void> {
+  for (let round = 0; round < 3; round++) {
+    collectGarbage();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
 async function run(job: Job): Promise<Report> {
   const { dir, device, steps, lr } = job;
   const { plan } = readPlan(dir);
@@ -154,13 +164,13 @@ async function run(job: Job): Promise<Report> {
   const step = await TrainingStep.open(dir, plan, { device });
   const [losses, correct]: [number[], number[]] = [[], []];
   const batch = batchOf(plan);
-  const before = job.memory ? blockBytes() : 0;
+  const before = job.memory ? await blockBytes() : 0;
   for (let i = 0; i < steps; i++) {
     const result = await step.run({ ...batch, learningRate: lr });
     losses.push(result.loss);
     correct.push(result.correct);
   }
-  const grown = job.memory ? blockBytes() - before : 0;
+  const grown = job.memory ? (await blockBytes()) - before : 0;
   const own = calls.slice();
   await step.download();
   const weights = [...step.weights().values()];
