@@ -7,47 +7,21 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { availableParallelism } from 'node:os';
-import { preResNet, resNetImageNet } from '../fixtures/models.js';
-import { visionTransformer } from '../fixtures/transformers.js';
 import type { Settings } from '../passes/index.js';
 import { measure } from '../runtime/index.js';
 import { printJson, printResult } from '../src/cli/output.js';
 import { positiveInteger } from '../src/cli/parse.js';
 import { compile, writeFolder } from '../src/compiler/index.js';
 import { exportTorch } from '../src/emit/torch/index.js';
-import type { Model } from '../src/ir/index.js';
 import { EXIT_CLAIM_FAILED, benchmark, progress, runBenchmark, words } from './lib/command.js';
 import type { CommonOptions } from './lib/command.js';
 import { withTemporary } from './lib/folder.js';
+import { NETWORKS, NETWORK_NAMES } from './lib/networks.js';
+import type { NetworkName } from './lib/networks.js';
 import { markdownTable, megabytes } from './lib/table.js';
 
-interface Network {
-  readonly make: () => Model;
-  readonly batch: number;
-}
-
-const cifar = (depth: number): Network => ({ make: () => preResNet({ depth }), batch: 128 });
-
-const NETWORKS = {
-  preresnet20: cifar(20),
-  preresnet56: cifar(56),
-  preresnet110: cifar(110),
-  resnet18: {
-    make: () => resNetImageNet({ layers: [2, 2, 2, 2], block: 'basic', image: 224 }),
-    batch: 16,
-  },
-  resnet50: {
-    make: () => resNetImageNet({ layers: [3, 4, 6, 3], block: 'bottleneck', image: 224 }),
-    batch: 16,
-  },
-  vit_tiny: {
-    make: () => visionTransformer({ depth: 12, width: 192, heads: 3, patch: 4, image: 32 }),
-    batch: 32,
-  },
-} satisfies Readonly<Record<string, Network>>;
-
-type NetworkName = keyof typeof NETWORKS;
-const NAMES = Object.keys(NETWORKS) as NetworkName[];
+/** resnet101 is here for its batch size. */
+const USUAL = NETWORK_NAMES.filter((name) => name !== 'resnet101');
 
 interface Options extends CommonOptions {
   readonly networks: NetworkName[];
@@ -58,7 +32,7 @@ interface Options extends CommonOptions {
 }
 
 const command = benchmark('bench:step', 'time and memory of a training step, beside PyTorch')
-  .option('--networks <list>', NAMES.join(', '), words('--networks', NAMES), NAMES)
+  .option('--networks <list>', NETWORK_NAMES.join(', '), words('--networks', NETWORK_NAMES), USUAL)
   .option('--repeat <n>', 'turns; the median counts', positiveInteger('--repeat'), 3)
   .option('--steps <n>', 'steps per process, the first not timed', positiveInteger('--steps'), 4)
   .option('--batch <n>', 'batch size instead of the usual one', positiveInteger('--batch'))
@@ -99,7 +73,7 @@ function torchStep(request: Readonly<Record<string, unknown>>, python: string): 
 }
 
 function contenders(name: NetworkName, dir: string, options: Options): Map<string, Contender> {
-  const network: Network = NETWORKS[name];
+  const network = NETWORKS[name];
   const batch = options.batch ?? network.batch;
   const threads = options.threads ?? availableParallelism();
   const found = new Map<string, Contender>();
