@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    exclude: ['test/torch/**', 'test/long/**', 'test/fuzz/**'],
+    exclude: ['test/torch/**', 'test/long/**', 'test/fuzz/**', 'test/webgpu/**'],
     testTimeout: 120_000,
     maxWorkers: 2,
   },

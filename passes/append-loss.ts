@@ -134,9 +134,11 @@ function crossEntropy(ending: Ending, graph: Graph, settings: Settings, b: Build
   const logits = logitsOf(ending, b);
   const shape = logits.shape as readonly number[];
   const dims = shape.filter((_, axis) => axis !== 1);
+  const classes = shape[1] ?? 0;
   const labels = graph.addInput('labels', { dtype: 'int64', shape: dims });
-  const ignored = ignoreIndex === undefined ? undefined : ignore(labels, ignoreIndex, b);
-  const [nll, logs] = b.node('SoftmaxCrossEntropyLoss', [logits, ignored?.labels ?? labels], {
+  const own = narrow(labels, classes, settings, b);
+  const ignored = ignoreIndex === undefined ? undefined : ignore(own, ignoreIndex, b);
+  const [nll, logs] = b.node('SoftmaxCrossEntropyLoss', [logits, ignored?.labels ?? own], {
     attributes: { reduction: string(ignored ? 'none' : 'mean') },
     outputs: 2,
     name: labelSmoothing > 0 || ignored ? 'hard' : 'loss',
@@ -159,9 +161,30 @@ function crossEntropy(ending: Ending, graph: Graph, settings: Settings, b: Build
     logits,
     labels,
     loss,
-    correct: countCorrect(logits, labels, ignored, b),
-    classes: shape[1] ?? 0,
+    correct: countCorrect(logits, own, ignored, settings, b),
+    classes,
   };
+}
+
+/** Beyond this an index to be ignored is no row of a table. */
+const MOST_ROWS = 2 ** 16;
+
+/**
+ * Labels in a type that the target compares. WebGPU neither compares nor converts integers of 64 bits, but it looks
+ * rows up by them.
+ */
+function narrow(
+  labels: Value,
+  classes: number,
+  { target, ignoreIndex: index = 0 }: Pick<Settings, 'target' | 'ignoreIndex'>,
+  b: Builder,
+): Value {
+  if (target === 'cpu' || Math.abs(index) > MOST_ROWS) return labels;
+  // A label below 0, which only the one to be ignored can be, is looked up from the end of the table.
+  const rows = index < 0 ? classes - index : Math.max(classes, index + 1);
+  const table = Array.from({ length: rows }, (_, i) => (i < classes ? i : index));
+  const numbers = b.constant(Tensor.of('int32', [rows], table), 'numbers');
+  return b.op('Gather', [numbers, labels], { attributes: { axis: int(0) }, name: 'narrow' });
 }
 
 interface Ignored {
@@ -174,10 +197,11 @@ interface Ignored {
 }
 
 function ignore(labels: Value, index: number, b: Builder): Ignored {
-  const own = b.op('Cast', [labels], {
-    attributes: { to: int(elementCode('int32')) },
-    name: 'own',
-  });
+  const toInt = { to: int(elementCode('int32')) };
+  const own =
+    labels.type?.dtype === 'int32'
+      ? labels
+      : b.op('Cast', [labels], { attributes: toInt, name: 'own' });
   const low = b.op('Equal', [own, intScalar(b, index)], { name: 'ignored' });
   const flag = b.op('Cast', [low], { attributes: { to: int(elementCode('int32')) }, name: 'flag' });
   const counted = b.op('Sub', [intScalar(b, 1), flag], { name: 'counted' });
@@ -195,17 +219,22 @@ function countCorrect(
   logits: Value,
   labels: Value,
   ignored: Ignored | undefined,
+  { target }: Pick<Settings, 'target'>,
   b: Builder,
 ): Value {
-  const best = b.op('ArgMax', [logits], {
+  const [batch = 1, classes = 0, ...positions] = logits.shape as readonly number[];
+  const highest = b.op('ArgMax', [logits], {
     attributes: { axis: int(1), keepdims: int(0) },
     name: 'best',
   });
+  const best =
+    labels.type?.dtype === 'int32'
+      ? narrow(highest, classes, { target, ignoreIndex: undefined }, b)
+      : highest;
   const hit = b.op('Equal', [best, labels], { name: 'hit' });
   const met = b.op('Cast', [hit], { attributes: toFloat, name: 'hits' });
   // A label that does not count may be one of the classes.
   const hits = ignored ? b.op('Mul', [met, ignored.counts], { name: 'countedHits' }) : met;
-  const [batch = 1, , ...positions] = logits.shape as readonly number[];
   if (!ignored && positions.length === 0)
     return b.op('ReduceSum', [hits], { attributes: scalar, name: 'correct' });
   const sum = b.op('ReduceSum', [hits], { attributes: scalar, name: 'number' });

@@ -4,29 +4,16 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
-import type { Plan, ScalarRole } from '../src/plan/index.js';
+import type { Plan } from '../src/plan/index.js';
 import { DiagnosticError } from '../src/diagnostics/index.js';
-import type { SideArray, SideInput } from './data/index.js';
 import { END, endedByMarker } from './end-marker.js';
 import { collectGarbage } from './memory.js';
+import { Operands } from './operands.js';
+import type { RunInputs } from './operands.js';
 import { touchedZeros } from './parameters.js';
-import { inputOf, scalarInputs, seedInput, sideInputs, stateInputs } from './plan.js';
-import { createStepSession, loadRuntime, messageOf, tensorOf } from './session.js';
+import { stateInputs } from './plan.js';
+import { createStepSession, loadRuntime, messageOf } from './session.js';
 import type { Runtime, SessionOptions } from './session.js';
-
-/** One batch and the settings of one run. */
-export interface RunInputs {
-  /** As the plan's input of that role: batch × channels × height × width, already normalised, or token numbers. */
-  readonly images: Float32Array | BigInt64Array;
-  /** Labels, or the float targets of a squared error: in the shape of the plan's input. */
-  readonly labels: BigInt64Array | Float32Array;
-  /** By name, what the network takes beside the images: see the plan's inputs with the role `side`. */
-  readonly sides?: Readonly<Record<string, SideArray>>;
-  /** Two words that no other run of a training has; read where the plan has a seed. */
-  readonly seed: readonly [number, number];
-  /** One for every scalar input of the plan. */
-  readonly scalars: ReadonlyMap<ScalarRole, number>;
-}
 
 export interface StepOutputs {
   /** Mean over the batch. */
@@ -83,36 +70,24 @@ interface Slot {
 }
 
 class CpuRunner implements StepRunner {
-  private readonly feeds: Record<string, Tensor> = {};
+  private readonly operands: Operands;
   private readonly fetches: Record<string, Tensor | null> = { [END]: null };
   private readonly slots = new Map<string, Slot>();
   /** The slots whose two tensors change places after each step. */
   private readonly swapped: readonly Slot[];
-  private readonly scalars = new Map<ScalarRole, Float32Array>();
-  private readonly seed = new Int32Array(2);
   private readonly loss = new Float32Array(1);
   private readonly correct = new Float32Array(1);
-  private readonly names: { readonly images: string; readonly labels: string };
-  private readonly sides: readonly SideInput[];
   private readonly stateBytes: number;
   private copied = 0;
 
   constructor(
-    private readonly runtime: Runtime,
+    runtime: Runtime,
     private readonly session: InferenceSession,
     private readonly step: StepDescription,
   ) {
     const { plan } = step;
-    this.names = { images: inputOf(plan, 'images').name, labels: inputOf(plan, 'labels').name };
-    this.sides = sideInputs(plan);
+    this.operands = new Operands(runtime, plan);
     const scalar = (data: Float32Array): Tensor => new runtime.Tensor('float32', data, []);
-    for (const { name, role } of scalarInputs(plan)) {
-      const value = new Float32Array(1);
-      this.scalars.set(role, value);
-      this.feeds[name] = scalar(value);
-    }
-    const seed = seedInput(plan);
-    if (seed) this.feeds[seed.name] = new runtime.Tensor('int32', this.seed, [2]);
     this.fetches[plan.outputs.loss] = scalar(this.loss);
     this.fetches[plan.outputs.correct] = scalar(this.correct);
     let stateBytes = 0;
@@ -129,7 +104,7 @@ class CpuRunner implements StepRunner {
         next: shared ? current : tensor(touchedZeros(data.length)),
       };
       this.slots.set(name, slot);
-      this.feeds[name] = slot.current;
+      this.operands.feeds[name] = slot.current;
       this.fetches[next] = slot.next;
       stateBytes += data.byteLength;
     }
@@ -142,17 +117,9 @@ class CpuRunner implements StepRunner {
   }
 
   async run(inputs: RunInputs): Promise<StepOutputs> {
-    const { feeds, fetches, names } = this;
-    this.bind(names.images, inputs.images);
-    this.bind(names.labels, inputs.labels);
-    for (const { name } of this.sides) {
-      const array = inputs.sides?.[name];
-      if (!array)
-        throw new DiagnosticError('train/invalid', `input ${name}`, 'the batch does not hold it');
-      this.bind(name, array);
-    }
-    for (const [role, value] of this.scalars) value[0] = inputs.scalars.get(role) ?? NaN;
-    this.seed.set(inputs.seed);
+    const { operands, fetches } = this;
+    const { feeds } = operands;
+    operands.set(inputs);
     // A step that ends without having written them must not pass for one that has.
     this.loss.fill(NaN);
     this.correct.fill(NaN);
@@ -197,12 +164,5 @@ class CpuRunner implements StepRunner {
 
   async dispose(): Promise<void> {
     await this.session.release();
-  }
-
-  /** A loader fills the same buffers again and again: their tensors are made once. */
-  private bind(name: string, data: SideArray): void {
-    if (this.feeds[name]?.data === data) return;
-    const { shape = [] } = this.step.plan.inputs.find((input) => input.name === name) ?? {};
-    this.feeds[name] = tensorOf(this.runtime, data, shape);
   }
 }

@@ -14,6 +14,7 @@ import {
 import { join } from 'node:path';
 import { DiagnosticError } from '../src/diagnostics/index.js';
 import type { Plan } from '../src/plan/index.js';
+import type { Device } from './device/provider.js';
 import { sameIdentity } from './identity.js';
 import type { Identity } from './identity.js';
 import { stateInputs } from './plan.js';
@@ -33,6 +34,8 @@ export interface Standing {
   /** Spent in training so far. */
   readonly seconds: number;
   readonly threads: number;
+  /** Absent: the CPU. */
+  readonly device?: Device;
   /** Length of the log at this step; null: there was none. */
   readonly logBytes: number | null;
 }
@@ -147,11 +150,12 @@ export class Checkpoints {
         throw new Error(`it holds no ${name} of that shape`);
       return tensor.data;
     };
-    const { step, seconds, threads, logBytes } = facts;
+    const { step, seconds, threads, device, logBytes } = facts;
+    const on = device === undefined ? {} : { device };
     const state = new Map(
       stateInputs(this.plan).map(({ name, shape }) => [name, array(name, shape)]),
     );
-    return { path, step, seconds, threads, logBytes, losses: array(LOSSES, [step]), state };
+    return { path, step, seconds, threads, ...on, logBytes, losses: array(LOSSES, [step]), state };
   }
 }
 

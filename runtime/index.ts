@@ -10,13 +10,18 @@
 
 export { MALLOC_ENVIRONMENT, needsMallocEnvironment } from './allocator.js';
 export { cpuBackend } from './backend.js';
-export type { Backend, RunInputs, StepDescription, StepOutputs, StepRunner } from './backend.js';
+export type { Backend, StepDescription, StepOutputs, StepRunner } from './backend.js';
 export * from './data/index.js';
+export { DEVICES, backendOf, requireTarget } from './device/index.js';
+export { examine } from './device/doctor.js';
+export type { DeviceReport, DoctorReport } from './device/doctor.js';
+export type { Device } from './device/index.js';
 export { evaluateModel } from './evaluate.js';
 export type { EvaluateOptions, Evaluation } from './evaluate.js';
 export type { Progress, TrainHooks } from './loop.js';
 export { measure } from './measure.js';
 export type { MeasureOptions, Measurement } from './measure.js';
+export type { RunInputs } from './operands.js';
 export type { OptimizerSettings } from './optimizer.js';
 export type { TrainOptions } from './options.js';
 export { findPlan, readPlan } from './plan.js';

@@ -25,9 +25,9 @@ async function measureHere(job: MeasureJob): Promise<Measurement> {
   });
   const buffers = buffersOf(data, wanted.batch, wanted.sides);
   loader.next(buffers);
-  const { inPlace } = job;
+  const { inPlace, device } = job;
   const arena = job.arena ?? prefersArena(plan);
-  const step = await TrainingStep.open(job.dir, plan, { threads, arena, inPlace });
+  const step = await TrainingStep.open(job.dir, plan, { threads, arena, inPlace, device });
   const { env } = await loadRuntime();
 
   await settleMemory();
@@ -65,6 +65,7 @@ async function measureHere(job: MeasureJob): Promise<Measurement> {
       os: `${platform()} ${release()}`,
       cpu: cpus()[0]?.model ?? process.arch,
       threads,
+      device,
       node: process.version,
       onnxruntime: version,
     },

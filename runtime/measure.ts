@@ -12,10 +12,10 @@
 // samples the resident size every millisecond. Invariant: the calling process does not influence the figures.
 
 import { fork } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { DiagnosticError } from '../src/diagnostics/index.js';
 import type { DiagnosticCode } from '../src/diagnostics/index.js';
+import { childProgram } from './child.js';
+import type { Device } from './device/provider.js';
 import { MALLOC_ENVIRONMENT } from './allocator.js';
 import type { PlanMeasurement } from '../src/plan/index.js';
 
@@ -26,6 +26,8 @@ export interface MeasureOptions {
   readonly seed?: number;
   /** Default: the number of cores. */
   readonly threads?: number;
+  /** What runs the steps. The bytes are those of the process, not of a GPU's own memory. Default: the CPU. */
+  readonly device?: Device;
   /** ONNX Runtime's own allocator. Default by size, as in training. */
   readonly arena?: boolean;
   /** Default true. */
@@ -50,6 +52,7 @@ export interface Measurement {
     readonly os: string;
     readonly cpu: string;
     readonly threads: number;
+    readonly device: Device;
     readonly node: string;
     readonly onnxruntime: string;
   };
@@ -89,6 +92,7 @@ export async function measure(dir: string, options: MeasureOptions = {}): Promis
     inPlace: options.inPlace ?? true,
     lr: options.lr ?? 0.01,
     variant: options.variant ?? 'plan',
+    device: options.device ?? 'cpu',
     ...(options.threads === undefined ? {} : { threads: options.threads }),
     ...(options.arena === undefined ? {} : { arena: options.arena }),
   };
@@ -98,21 +102,9 @@ export async function measure(dir: string, options: MeasureOptions = {}): Promis
   throw new DiagnosticError(answer.code, answer.where, answer.why, answer.hint);
 }
 
-/**
- * The child's program. Node 20 does not run TypeScript, so from sources (under a test runner) the compiled
- * program in dist/ is used: build first.
- */
-function childProgram(): string {
-  const compiled = import.meta.url.endsWith('.js');
-  const url = compiled ? './measure-child.js' : '../dist/runtime/measure-child.js';
-  const path = fileURLToPath(new URL(url, import.meta.url));
-  if (!existsSync(path)) throw new Error(`${path} is missing: run npm run build`);
-  return path;
-}
-
 function ask(job: MeasureJob): Promise<MeasureAnswer> {
   return new Promise((resolve, reject) => {
-    const child = fork(childProgram(), [], {
+    const child = fork(childProgram('measure-child'), [], {
       execArgv: ['--expose-gc'],
       // Freed memory goes back at once instead of being kept for later: the base would hold it otherwise.
       env: { ...process.env, ...MALLOC_ENVIRONMENT },

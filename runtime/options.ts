@@ -3,6 +3,8 @@
 
 import { DiagnosticError } from '../src/diagnostics/index.js';
 import type { Augment } from './data/index.js';
+import { DEVICES } from './device/provider.js';
+import type { Device } from './device/provider.js';
 import { DEFAULT_RATE, completeSettings } from './optimizer.js';
 import type { OptimizerName, OptimizerSettings } from './optimizer.js';
 import type { ScheduleShape } from './schedule.js';
@@ -23,6 +25,8 @@ export interface TrainOptions extends OptimizerSettings {
   readonly seed?: number;
   /** true: random crops out of 4 pixels of padding, and flips. Default: so for 32×32 colour images, else none. */
   readonly augment?: boolean | Augment;
+  /** What runs the steps; evaluation always runs on the CPU. Default: the CPU. */
+  readonly device?: Device;
   /** Default: the number of cores. */
   readonly threads?: number;
   /** Measure the trained model on the test split at the end. Default true. */
@@ -103,5 +107,7 @@ export function checkOptions(options: TrainOptions): void {
     if (value !== undefined && !(Number.isSafeInteger(value) && value > 0))
       throw bad(name, value, 'a positive whole number');
   }
+  const { device = 'cpu' } = options;
+  if (!DEVICES.includes(device)) throw bad('device', device, `one of ${DEVICES.join(', ')}`);
   if (seed !== undefined && !Number.isSafeInteger(seed)) throw bad('seed', seed, 'a whole number');
 }

@@ -8,6 +8,8 @@ import { dirname } from 'node:path';
 import type * as ort from 'onnxruntime-node';
 import { DiagnosticError } from '../src/diagnostics/index.js';
 import type { SideArray } from './data/index.js';
+import { deviceError, providersOf, sectionOf } from './device/provider.js';
+import type { Device } from './device/provider.js';
 import { withEndMarker } from './end-marker.js';
 
 export type Runtime = typeof ort;
@@ -20,8 +22,12 @@ export interface SessionOptions {
    * allocator.ts.
    */
   readonly arena?: boolean;
+  /** Whether ONNX Runtime rewrites the graph before it runs it. Default true; a plan says no for a deep step. */
+  readonly optimize?: boolean;
   /** Further session settings, by section: `{ intra_op: { allow_spinning: '0' } }`. */
   readonly extra?: Readonly<Record<string, unknown>>;
+  /** Where the operators run. Default: the CPU. */
+  readonly device?: Device;
 }
 
 /** @throws DiagnosticError runtime/missing */
@@ -35,7 +41,8 @@ export async function loadRuntime(
   }
 }
 
-/** @throws DiagnosticError usage/option, runtime/missing, train/invalid where ONNX Runtime refuses the file */
+/** @throws DiagnosticError usage/option, runtime/missing, device/unavailable, train/invalid where ONNX
+ * Runtime refuses the file */
 export async function createSession(
   path: string,
   options: SessionOptions = {},
@@ -45,7 +52,7 @@ export async function createSession(
   try {
     return await InferenceSession.create(path, settings);
   } catch (error) {
-    throw new DiagnosticError('train/invalid', path, `ONNX Runtime: ${messageOf(error)}`);
+    throw sessionError(path, options, error);
   }
 }
 
@@ -61,20 +68,35 @@ export async function createStepSession(
   try {
     return await InferenceSession.create(withEndMarker(readFileSync(path)), settings);
   } catch (error) {
-    throw new DiagnosticError('train/invalid', path, `ONNX Runtime: ${messageOf(error)}`);
+    throw sessionError(path, options, error);
   }
 }
 
-function settingsOf(options: SessionOptions): ort.InferenceSession.SessionOptions {
+function sessionError(
+  path: string,
+  { device = 'cpu' }: SessionOptions,
+  error: unknown,
+): DiagnosticError {
+  const message = messageOf(error);
+  return (
+    deviceError(device, message) ??
+    new DiagnosticError('train/invalid', path, `ONNX Runtime: ${message}`)
+  );
+}
+
+/** @throws DiagnosticError usage/option */
+export function settingsOf(options: SessionOptions): ort.InferenceSession.SessionOptions {
+  const { device = 'cpu' } = options;
+  const section = { ...sectionOf(device), ...options.extra };
   return {
-    executionProviders: ['cpu'],
-    graphOptimizationLevel: 'all',
+    graphOptimizationLevel: options.optimize === false ? 'disabled' : 'all',
     // A memory pattern adds up all buffers of a step; the point is that they share memory.
     enableMemPattern: false,
     enableCpuMemArena: options.arena ?? true,
     intraOpNumThreads: threadCount(options.threads),
     logSeverityLevel: 3,
-    ...(options.extra ? { extra: { session: options.extra } } : {}),
+    ...providersOf(device),
+    ...(Object.keys(section).length > 0 ? { extra: { session: section } } : {}),
   };
 }
 

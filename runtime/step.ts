@@ -5,8 +5,8 @@
 import { join } from 'node:path';
 import { DiagnosticError } from '../src/diagnostics/index.js';
 import type { InputRole, Plan } from '../src/plan/index.js';
-import { cpuBackend } from './backend.js';
 import type { Backend, StepOutputs, StepRunner } from './backend.js';
+import { backendOf } from './device/index.js';
 import { firstUnits, isFinite, unitsOfWeights } from './diagnose.js';
 import type { SideArray } from './data/index.js';
 import { completeSettings, scalarsOf } from './optimizer.js';
@@ -29,7 +29,7 @@ export interface StepInputs extends OptimizerSettings {
 export interface StepOptions extends SessionOptions {
   /** Write new weights over the old ones where the plan allows it. Default true. */
   readonly inPlace?: boolean;
-  /** Default: ONNX Runtime on the CPU. */
+  /** What runs the step. Default: ONNX Runtime on `device`, or else on the CPU. */
   readonly backend?: Backend;
   /** By input name; taken over. Default: weights of rev.onnx, 0 for the optimizer's. */
   readonly state?: ReadonlyMap<string, Float32Array>;
@@ -60,8 +60,10 @@ export class TrainingStep {
 
   /** @throws DiagnosticError train/invalid, runtime/missing, model/… where rev.onnx cannot be read */
   static async open(dir: string, plan: Plan, options: StepOptions = {}): Promise<TrainingStep> {
-    const { inPlace = true, backend = cpuBackend, steps = 0, seed = 0, ...rest } = options;
-    const { state = initialState(dir, plan), ...session } = rest;
+    const { inPlace = true, steps = 0, seed = 0, ...others } = options;
+    const { backend = backendOf(options.device ?? 'cpu'), ...rest } = others;
+    const { state = initialState(dir, plan), ...given } = rest;
+    const session = { optimize: plan.memory.plan.graphOptimization === 'all', ...given };
     const path = join(dir, plan.model.train);
     const runner = await backend.prepare({ path, plan, state, inPlace, session });
     return new TrainingStep(dir, plan, runner, steps, seed);

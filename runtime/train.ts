@@ -8,9 +8,11 @@ import { DiagnosticError } from '../src/diagnostics/index.js';
 import type { Plan } from '../src/plan/index.js';
 import { prefersArena } from './allocator.js';
 import { Checkpoints } from './checkpoint.js';
-import type { Checkpoint } from './checkpoint.js';
+import type { Checkpoint, Standing } from './checkpoint.js';
 import { canPrefetch, closeDataset, loadDataset, openFeed, openPrefetch } from './data/index.js';
 import type { Dataset, Feed, Normalisation } from './data/index.js';
+import { deviceMemory } from './device/memory.js';
+import type { DeviceMemory } from './device/memory.js';
 import { evaluateModel } from './evaluate.js';
 import type { Evaluation } from './evaluate.js';
 import { identityOf } from './identity.js';
@@ -36,6 +38,8 @@ export interface TrainResult {
   readonly imagesPerSecond: number;
   /** The most this process has had resident. */
   readonly peakBytes: number;
+  /** Of a device with memory of its own. */
+  readonly deviceMemory?: DeviceMemory;
   /** The trained inference model; absent when not one step was done. */
   readonly model?: string;
   /** Whether the signal ended the training; there is no evaluation then. */
@@ -125,7 +129,7 @@ function openCheckpoints(
 
 function resume(
   checkpoints: Checkpoints | undefined,
-  { threads }: TrainOptions,
+  { threads, device = 'cpu' }: TrainOptions,
   { note }: TrainHooks,
 ): Checkpoint | undefined {
   const from = checkpoints?.load((path, why) => note?.(`${path} is skipped: ${why}`));
@@ -134,6 +138,10 @@ function resume(
     return undefined;
   }
   note?.(`continuing after step ${from.step}`);
+  if ((from.device ?? 'cpu') !== device)
+    note?.(
+      `the checkpoint was made on ${from.device ?? 'cpu'}, now ${device}: losses may differ in the last bits`,
+    );
   if (from.threads !== threadCount(threads))
     note?.(
       `the checkpoint was made with ${from.threads} threads, now ${threadCount(threads)}: losses may differ in the last bits`,
@@ -145,6 +153,7 @@ async function trainOn(run: Run, log: TrainingLog | undefined): Promise<TrainRes
   const { dir, plan, options, feed, test, from } = run;
   const step = await TrainingStep.open(dir, plan, {
     ...session(options),
+    device: options.device ?? 'cpu',
     arena: options.arena ?? prefersArena(plan),
     inPlace: options.inPlace ?? true,
     seed: run.settings.seed,
@@ -173,12 +182,14 @@ async function trainOn(run: Run, log: TrainingLog | undefined): Promise<TrainRes
   if (evaluation) log?.write({ step: ran.losses.length, evaluation });
   const checkpoint = run.checkpoints?.newest();
   const { own, ...whole } = ran;
+  const onDevice = deviceMemory(plan, options.device ?? 'cpu');
   const images = own.steps * samplesPerStep(plan);
   return {
     ...whole,
     steps: ran.losses.length,
     imagesPerSecond: own.seconds > 0 ? images / own.seconds : 0,
     peakBytes: lifetimePeakBytes(),
+    ...(onDevice ? { deviceMemory: onDevice } : {}),
     ...(model === undefined ? {} : { model }),
     ...(evaluation ? { evaluation } : {}),
     ...(from ? { resumedFrom: from.step } : {}),
@@ -197,7 +208,10 @@ function withCheckpoint(error: unknown, newest: string | undefined): unknown {
 function runSteps(run: Run, step: TrainingStep, log: TrainingLog | undefined): Promise<Ran> {
   const { plan, options, settings, feed, hooks, test, checkpoints, from } = run;
   const { checkpointEvery, evaluateEvery } = options;
-  const threads = threadCount(options.threads);
+  const standing = (steps: number, seconds: number, logBytes: number | null): Standing => ({
+    ...{ step: steps, seconds, logBytes, threads: threadCount(options.threads) },
+    ...(options.device === undefined || options.device === 'cpu' ? {} : { device: options.device }),
+  });
   return runLoop({
     step,
     feed,
@@ -216,8 +230,7 @@ function runSteps(run: Run, step: TrainingStep, log: TrainingLog | undefined): P
         ? {
             every: checkpointEvery,
             run: (losses, seconds) => {
-              const logBytes = log?.sync() ?? null;
-              checkpoints.save(step, { step: losses.length, seconds, threads, logBytes }, losses);
+              checkpoints.save(step, standing(losses.length, seconds, log?.sync() ?? null), losses);
             },
           }
         : undefined,

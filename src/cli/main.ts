@@ -7,6 +7,8 @@ import { Command, CommanderError } from 'commander';
 import { DiagnosticError, EXIT } from '../diagnostics/index.js';
 import { addCompileCommand } from './compile-command.js';
 import { addExportCommand, addImportCommand } from './export-command.js';
+import { addDoctorCommand } from './doctor-command.js';
+import { addExportTsCommand } from './export-ts-command.js';
 import { addInspectCommand } from './inspect-command.js';
 import { addTrainCommand } from './train-command.js';
 import { handleInterrupts } from './interrupt.js';
@@ -48,6 +50,8 @@ function buildProgram(): Command {
   addTrainCommand(program);
   addExportCommand(program);
   addImportCommand(program);
+  addDoctorCommand(program);
+  addExportTsCommand(program);
   for (const command of program.commands) {
     command.exitOverride();
     for (const inner of command.commands) inner.exitOverride();

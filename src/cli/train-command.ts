@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process';
 import type { Command } from 'commander';
 import {
+  DEVICES,
   MALLOC_ENVIRONMENT,
   measure,
   needsMallocEnvironment,
@@ -12,6 +13,7 @@ import {
 } from '../../runtime/index.js';
 import type {
   CompiledFolder,
+  Device,
   Evaluation,
   Progress,
   TrainOptions,
@@ -32,7 +34,7 @@ import {
   remark,
 } from './output.js';
 import type { OutputOptions } from './output.js';
-import { fraction, nonNegative, positiveInteger, wholeNumber } from './parse.js';
+import { fraction, nonNegative, oneOf, positiveInteger, wholeNumber } from './parse.js';
 
 interface Options {
   readonly data?: string;
@@ -47,6 +49,7 @@ interface Options {
   readonly epsilon?: number;
   readonly weightDecay?: number;
   readonly seed: number;
+  readonly device: Device;
   readonly threads?: number;
   readonly augment: boolean;
   readonly evaluate: boolean;
@@ -98,6 +101,12 @@ export function addTrainCommand(program: Command): void {
       nonNegative('--weight-decay'),
     )
     .option('--seed <n>', 'seed of order, augmentation and dropout', wholeNumber('--seed'), 0)
+    .option(
+      '--device <name>',
+      'what runs the steps: cpu, webgpu or cuda (see revnetify doctor)',
+      oneOf('--device', DEVICES),
+      'cpu',
+    )
     .option('--threads <n>', 'threads of ONNX Runtime', positiveInteger('--threads'))
     .option('--no-augment', 'no random crops and flips')
     .option('--no-evaluate', 'do not measure accuracy (or loss) on the test split at the end')
@@ -150,9 +159,11 @@ async function measureCommand(dir: string, options: Options): Promise<void> {
     steps: options.steps ?? DEFAULT_MEASURE_STEPS,
     seed: options.seed,
     inPlace: options.inPlace,
+    device: options.device,
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
-  if (options.record) record(path, measured, outputOptions(options));
+  // The plan predicts memory of this process; a GPU has its own.
+  if (options.record && options.device === 'cpu') record(path, measured, outputOptions(options));
   const { peakBytes, activationBytes } = plan.memory.plan;
   const result = {
     losses,
@@ -197,6 +208,7 @@ function trainOptions(options: Options, data: string): TrainOptions {
     seed: options.seed,
     evaluate: options.evaluate,
     inPlace: options.inPlace,
+    device: options.device,
     prefetch: options.prefetch,
     ...(options.augment ? {} : { augment: false }),
     ...Object.fromEntries(
@@ -224,7 +236,7 @@ async function trainCommand(dir: string, options: Options): Promise<void> {
       'pass --data FOLDER, or --measure to only measure a few steps',
     );
   checkFolder(dir);
-  if (needsMallocEnvironment(readPlan(dir).plan)) {
+  if (options.device === 'cpu' && needsMallocEnvironment(readPlan(dir).plan)) {
     process.exitCode = await startAgain();
     return;
   }
@@ -276,6 +288,10 @@ function describeTraining(r: TrainResult): string {
     `trained ${r.steps} steps in ${r.seconds.toFixed(1)} s (${r.imagesPerSecond.toFixed(0)} images/s), last loss ${r.losses.at(-1)?.toFixed(4) ?? '–'}`,
   ];
   if (r.evaluation) lines.push(describeEvaluation(r.evaluation));
+  if (r.deviceMemory)
+    lines.push(
+      `about ${formatBytes(r.deviceMemory.bytes)} of the memory of ${r.deviceMemory.device} (an estimate: ONNX Runtime does not tell)`,
+    );
   if (r.model !== undefined) lines.push(`wrote ${r.model}`);
   if (r.checkpoint !== undefined) lines.push(`newest checkpoint ${r.checkpoint}`);
   return lines.join('\n');

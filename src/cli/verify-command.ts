@@ -1,7 +1,8 @@
 // revnetify verify DIR: is the step of this folder right?
 
 import type { Command } from 'commander';
-import { readPlan } from '../../runtime/index.js';
+import { DEVICES, readPlan, requireTarget } from '../../runtime/index.js';
+import type { Device } from '../../runtime/index.js';
 import { checkStep, loadCoupled } from '../compiler/index.js';
 import { EXIT } from '../diagnostics/index.js';
 import { THRESHOLDS, medianLimit, verifyModel } from '../verify/index.js';
@@ -15,11 +16,12 @@ import {
   reportingOptions,
 } from './output.js';
 import type { ReportingOptions } from './output.js';
-import { positiveInteger, wholeNumber } from './parse.js';
+import { oneOf, positiveInteger, wholeNumber } from './parse.js';
 
 interface Options extends ReportingOptions {
   readonly batch?: number;
   readonly seed: number;
+  readonly device: Device;
   readonly threads?: number;
 }
 
@@ -30,15 +32,23 @@ export function addVerifyCommand(program: Command): void {
     .argument('<dir>', 'folder made by revnetify MODEL.onnx')
     .option('--batch <n>', 'batch size of the check', positiveInteger('--batch'))
     .option('--seed <n>', 'seed of the data', wholeNumber('--seed'), 0)
+    .option(
+      '--device <name>',
+      'what runs the step that is checked: cpu, webgpu or cuda; what it is compared with runs on the CPU',
+      oneOf('--device', DEVICES),
+      'cpu',
+    )
     .option('--threads <n>', 'threads of ONNX Runtime', positiveInteger('--threads'))
     .action(async (dir: string, options: Options) => {
       const out = outputOptions(options);
       const { plan } = readPlan(dir);
+      requireTarget(plan, options.device);
       const loaded = loadCoupled(dir, plan);
       checkStep(dir, plan, loaded);
       const { rev, chains, settings } = loaded;
       const result = await verifyModel(rev, chains, settings, {
         seed: options.seed,
+        device: options.device,
         ...(options.batch === undefined ? {} : { batch: options.batch }),
         ...(options.threads === undefined ? {} : { threads: options.threads }),
       });

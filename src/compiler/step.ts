@@ -72,12 +72,16 @@ export function buildForward(
   return { state, units: scheduleUnits(graph, state.chains, settings.policy) };
 }
 
-/** @param chains of the model: their values are looked up in the copy */
+/**
+ * @param chains of the model: their values are looked up in the copy
+ * @param trusted as runPipeline takes it
+ */
 export function buildStep(
   model: Model,
   chains: readonly CoupledChain[],
   settings: Settings,
   instruments: readonly Instrument[] = [],
+  trusted = false,
 ): StepBuild {
   const state = copyState(model, chains, settings);
   let cost = { forward: 0, step: 0 };
@@ -87,6 +91,6 @@ export function buildStep(
       if (name === 'differentiate') cost = countFlops(graph);
     },
   };
-  runPipeline(stepPipeline, state, [meter, ...instruments]);
+  runPipeline(stepPipeline, state, [meter, ...instruments], trusted);
   return { state, forwardFlops: cost.forward, stepFlops: cost.step };
 }

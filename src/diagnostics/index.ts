@@ -179,6 +179,26 @@ const CATALOGUE = {
     what: 'the weights do not fit the model',
     hint: 'pass the state_dict of the package that revnetify export torch made of this folder, saved as safetensors',
   },
+  'device/unavailable': {
+    exit: EXIT.runtimeMissing,
+    what: 'the device cannot be used',
+    hint: 'revnetify doctor shows which devices work here, why others do not, and how to get them',
+  },
+  'device/target': {
+    exit: EXIT.usage,
+    what: 'the training step is not made for this device',
+    hint: 'compile the model again with --target portable',
+  },
+  'device/fallback': {
+    exit: EXIT.unsupportedModel,
+    what: 'the device does not run every operator of the step',
+    hint: 'train with --device cpu, or export the model without that operator; please report it if the model is a common one',
+  },
+  'device/failed': {
+    exit: EXIT.runtimeMissing,
+    what: 'the device gave up during a step',
+    hint: 'compile with a smaller --batch if it ran out of memory; --device cpu trains without it',
+  },
   'runtime/missing': {
     exit: EXIT.runtimeMissing,
     what: 'onnxruntime-node cannot be loaded',

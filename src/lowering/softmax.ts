@@ -2,7 +2,7 @@
 // ONNX Runtime have no SoftmaxCrossEntropyLoss. In: scores and labels. Out: loss, logarithms, gradient.
 // Invariant: labels become one-hot rows by comparison with 0…C−1, in int32, which every target compares.
 
-import { Tensor, int } from '../ir/index.js';
+import { Tensor, int, ints } from '../ir/index.js';
 import type { Value } from '../ir/index.js';
 import { elementCode, scalarLike } from '../ops/index.js';
 import type { Builder } from '../ops/index.js';
@@ -28,10 +28,30 @@ function oneHot(b: Builder, labels: Value, scores: Value, dims: readonly number[
   return asNumber(b, hit, scores);
 }
 
-const loss = (ctx: LowerContext): Value[] => {
+/** log softmax along an axis. */
+type Logarithms = (b: Builder, scores: Value, axis: number) => Value;
+
+const logSoftmax: Logarithms = (b, scores, axis) =>
+  b.op('LogSoftmax', [scores], { attributes: { axis: int(axis) }, name: 'logs' });
+
+/** (x − max) − log Σ exp(x − max): WebGPU has no LogSoftmax. */
+const logSoftmaxSpelledOut: Logarithms = (b, scores, axis) => {
+  const highest = b.op('ReduceMax', [scores], {
+    attributes: { axes: ints([axis]), keepdims: int(1) },
+    name: 'highest',
+  });
+  const below = b.op('Sub', [scores, highest], { name: 'below' });
+  const sum = b.op('ReduceSum', [b.op('Exp', [below]), b.ints(axis)], {
+    attributes: { keepdims: int(1) },
+    name: 'sum',
+  });
+  return b.op('Sub', [below, b.op('Log', [sum])], { name: 'logs' });
+};
+
+const loss = (ctx: LowerContext, logarithms: Logarithms): Value[] => {
   const { b } = ctx;
   const scores = ctx.input(0);
-  const logs = b.op('LogSoftmax', [scores], { attributes: { axis: int(1) }, name: 'logs' });
+  const logs = logarithms(b, scores, 1);
   const hits = oneHot(b, ctx.input(1), scores, ctx.shape(0));
   const picked = b.op('Mul', [logs, hits], { name: 'picked' });
   const sums = b.op('ReduceSum', [picked, b.ints(1)], { attributes: { keepdims: int(0) } });
@@ -63,7 +83,22 @@ export const softmaxLowerings: readonly Lowering[] = [
   defineLowering({
     type: 'SoftmaxCrossEntropyLoss',
     domain: '',
-    rules: { cpu: loss, portable: loss },
+    rules: {
+      cpu: (ctx) => loss(ctx, logSoftmax),
+      portable: (ctx) => loss(ctx, logSoftmaxSpelledOut),
+    },
+  }),
+  defineLowering({
+    type: 'LogSoftmax',
+    domain: '',
+    rules: {
+      portable: (ctx) => {
+        const axis = ctx.attributes.int('axis', -1);
+        const scores = ctx.input(0);
+        const along = axis < 0 ? axis + ctx.shape(0).length : axis;
+        return [logSoftmaxSpelledOut(ctx.b, scores, along)];
+      },
+    },
   }),
   defineLowering({ type: 'CrossEntropyGrad', rules: { cpu: lossGrad, portable: lossGrad } }),
 ];

@@ -21,6 +21,6 @@ export function scheduleUnits(
   );
   // Found again: shape arithmetic may have gone since, and what is part of a chain is no block of its own.
   const coupled = addsOf(chains);
-  const left = findResidualBlocks(graph).filter((b) => !b.nested && !coupled.has(b.add));
+  const left = findResidualBlocks(graph, coupled).filter((block) => !block.nested);
   return assignPolicies(partition(graph, chains, left), policy);
 }

@@ -9,6 +9,7 @@ import { trainingForm } from './training-form.js';
 import { buildStep } from '../compiler/index.js';
 import { ELEMENT_BYTES, elementCount } from '../ir/index.js';
 import type { Model, Value } from '../ir/index.js';
+import type { Device } from '../../runtime/device/index.js';
 import type { CoupledChain } from '../reversible/index.js';
 import { compareGradients, maxDistance } from './compare.js';
 import type { GradientDistance, MaxDistance } from './compare.js';
@@ -52,6 +53,8 @@ export interface VerifyOptions {
   readonly batch?: number;
   readonly seed?: number;
   readonly threads?: number;
+  /** What runs the step that is checked; all it is compared with runs on the CPU. Default: the CPU. */
+  readonly device?: Device;
   /** Steps of up to this many FLOP are also interpreted in float64; 0: none. Default: those that take seconds. */
   readonly float64Flops?: number;
 }
@@ -86,7 +89,7 @@ export async function verifyModel(
   settings: Settings,
   options: VerifyOptions = {},
 ): Promise<VerifyResult> {
-  const { seed = 0, threads, float64Flops = FLOAT64_FLOPS } = options;
+  const { seed = 0, threads, device = 'cpu', float64Flops = FLOAT64_FLOPS } = options;
   const image = imageShape(rev);
   // A model that takes no other batch than 1 is verified at 1 where that is asked for.
   const least = settings.batch === 1 && options.batch === 1 ? 1 : 2;
@@ -97,6 +100,7 @@ export async function verifyModel(
     buildStep(rev, chainList, at(more)).state;
   const run = async (
     state: CompileState,
+    on: Device = 'cpu',
   ): Promise<{ probe: ReturnType<typeof exposeStep>; results: Map<Value, Float32Array> }> => {
     const probe = exposeStep(state);
     const feeds = stepFeeds(state, weights, seed);
@@ -105,7 +109,7 @@ export async function verifyModel(
       ...probe.gradients.values(),
       ...probe.streams.flatMap((s) => [s.forward, s.rebuilt]),
     ];
-    return { probe, results: await runOnce(state.model, feeds, wanted, threads) };
+    return { probe, results: await runOnce(state.model, feeds, wanted, { threads, device: on }) };
   };
   const gradients = ({
     probe,
@@ -113,7 +117,7 @@ export async function verifyModel(
   }: Awaited<ReturnType<typeof run>>): Map<string, Float32Array> =>
     new Map([...probe.gradients].map(([name, v]) => [name, results.get(v) ?? new Float32Array()]));
 
-  const step = await run(build(chains, {}));
+  const step = await run(build(chains, {}), device);
   const logits = await forwardByItself(rev, at({}), seed, threads);
   const forward = maxDistance(step.results.get(step.probe.logits) ?? [], logits);
   const reconstruction = rebuildErrors(step.probe.streams, step.results);
@@ -159,7 +163,7 @@ async function forwardByItself(
     ...[...feeds].filter(([value]) => value === images || sides.includes(value)),
     ...masks,
   ]);
-  return (await runOnce(model, fed, [logits], threads)).get(logits) ?? new Float32Array();
+  return (await runOnce(model, fed, [logits], { threads })).get(logits) ?? new Float32Array();
 }
 
 function rebuildErrors(

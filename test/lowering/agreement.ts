@@ -16,7 +16,17 @@ export type Lowered = SingleNode & { readonly expected: readonly Tensor[] };
 /** Operators that ONNX Runtime's WebGPU provider runs in float32. */
 const PORTABLE = new Set([
   ...['Add', 'Sub', 'Mul', 'Div', 'Max', 'Neg', 'Exp', 'Sqrt', 'Equal', 'Greater', 'Less', 'Cast'],
-  ...['ReduceSum', 'ReduceMean', 'LogSoftmax', 'Reshape', 'Unsqueeze', 'Concat', 'Slice', 'Pad'],
+  ...[
+    'ReduceSum',
+    'ReduceMean',
+    'ReduceMax',
+    'Log',
+    'Reshape',
+    'Unsqueeze',
+    'Concat',
+    'Slice',
+    'Pad',
+  ],
   ...['Expand', 'MaxPool', 'InstanceNormalization'],
 ]);
 
