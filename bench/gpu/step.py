@@ -21,7 +21,7 @@ from torch import nn
 
 
 def settled_memory():
-    """Resident bytes now."""
+    """Resident bytes now; of Linux."""
     with open('/proc/self/statm', encoding='ascii') as file:
         return int(file.read().split()[1]) * resource.getpagesize()
 
@@ -120,7 +120,7 @@ def main(request):
     added = deepen(model, reversible, request.get('copies', 1))
     model = model.to(device).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-    inputs, labels = {i['role']: i for i in plan['inputs']}, None
+    inputs = {i['role']: i for i in plan['inputs']}
     shape = [request['batch'], *inputs['images']['shape'][1:]]
     if request.get('image') and len(shape) == 4:
         shape[2:] = [request['image']] * 2
@@ -154,8 +154,12 @@ def main(request):
     for group in optimizer.param_groups:
         for p in group['params']:
             optimizer.state[p]['momentum_buffer'] = torch.zeros_like(p).fill_(0)
+    loaded = [*model.parameters(), *model.parameters(), *model.buffers(), images, labels]
     peak = Peak(device)
     peak.start()
+    result['loadedBytes'] = sum(t.numel() * t.element_size() for t in loaded)
+    result['device'] = torch.cuda.get_device_name() if device.type == 'cuda' else 'cpu'
+    result['torch'] = torch.__version__
     seconds = []
     for _ in range(request.get('steps', 1)):
         started = time.perf_counter()

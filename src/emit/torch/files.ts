@@ -60,7 +60,7 @@ export function torchPackage(dir: string): TorchPackage {
 }
 
 /** Name of a package; one that Python can import. */
-export const packageName = (plan: Plan): string => `${identifier(plan.model.name, 'model')}_torch`;
+const packageName = (plan: Plan): string => `${identifier(plan.model.name, 'model')}_torch`;
 
 /** Element types as safetensors calls them. */
 const DTYPES: Readonly<Record<string, string>> = {

@@ -7,8 +7,10 @@ import type { Plan } from '../../plan/index.js';
 import { classesOf } from './classes.js';
 import type { Instance } from './classes.js';
 import { quoted } from './code.js';
-import { className, commonLength, identifier, unique } from './names.js';
+import { className, identifier, unique } from './names.js';
 import type { Network, NetworkUnit } from './network.js';
+import { stagesOf } from './stages.js';
+import type { Stage } from './stages.js';
 import { draftOf } from './unit.js';
 import { wrappedAll } from './wrap.js';
 import type { Layout } from './writing.js';
@@ -28,61 +30,6 @@ export interface Module {
   readonly text: string;
   readonly state: readonly StateEntry[];
 }
-
-/** Half-couplings in a row: one attribute of the network; or a unit by itself. */
-type Stage =
-  | {
-      readonly kind: 'sequence';
-      readonly units: readonly NetworkUnit[];
-      readonly name: string;
-      readonly children: readonly string[];
-    }
-  | { readonly kind: 'single'; readonly unit: NetworkUnit; readonly name: string };
-
-const words = (id: string): string[] => id.split(/[./#]+/).filter((word) => word !== '');
-
-function stagesOf(units: readonly NetworkUnit[]): Stage[] {
-  const runs: NetworkUnit[][] = [];
-  for (const unit of units) {
-    const last = runs.at(-1)?.at(-1);
-    const follows =
-      unit.streams &&
-      last?.streams &&
-      unit.streams.a === last.streams.b &&
-      unit.streams.b === last.streams.t;
-    if (follows) runs.at(-1)?.push(unit);
-    else runs.push([unit]);
-  }
-  const taken = new Set(['mode']);
-  // Single units first: their names are shorter where names collide.
-  return runs.map((run): Stage => {
-    const [first] = run;
-    if (!first) throw new Error('internal error: a run of no unit');
-    if (!first.streams)
-      return {
-        kind: 'single',
-        unit: first,
-        name: unique(identifier(words(first.id).join('_'), 'unit'), taken),
-      };
-    const places = run.map(({ id }) => words(id));
-    const length =
-      run.length === 1
-        ? places[0]?.length === 1
-          ? 0
-          : (places[0]?.length ?? 1) - 1
-        : commonLength(places);
-    const name = unique(identifier(places[0]?.slice(0, length).join('_') ?? '', 'blocks'), taken);
-    const own = new Set<string>();
-    const children = places.map((place) => unique(childName(place.slice(length)), own));
-    return { kind: 'sequence', units: run, name, children };
-  });
-}
-
-/** Of a module inside a sequence: numbers stay numbers. */
-const childName = (place: readonly string[]): string => {
-  const name = place.join('_').replace(/[^A-Za-z0-9]+/g, '_');
-  return name === '' ? 'f' : name;
-};
 
 /** Consecutive numbers with one call: a comprehension. */
 function entries(children: readonly string[], calls: readonly string[]): string[] {

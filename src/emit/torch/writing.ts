@@ -84,7 +84,7 @@ export const rankOf = (w: Writing, index = 0): number => w.shape(index).length;
 export const axisOf = (axis: number, rank: number): number => (axis < 0 ? axis + rank : axis);
 
 /** Where operators without a form in PyTorch are to be added. */
-export const OPERATOR_FOLDER = 'src/emit/torch/ops/';
+const OPERATOR_FOLDER = 'src/emit/torch/ops/';
 
 export const unsupported = (node: Node, why: string): DiagnosticError =>
   new DiagnosticError(

@@ -83,7 +83,9 @@ function gather(w: Writing): Code {
   const index = load(w, 1);
   if (index?.dims.length === 0)
     return py`${w.arg(0)}.select(${axis}, ${size(index.data[0] ?? 0, 'index')})`;
-  if (w.trained(0) && axis === 0 && rank === 2 && !index) {
+  // Token numbers count from 0; what is computed may count from the end.
+  const isToken = !index && !w.node.input(1).producer;
+  if (w.trained(0) && axis === 0 && rank === 2 && isToken) {
     const [rows = 0, width = 0] = w.constant(0)?.constant?.dims ?? [];
     const layer = py`nn.Embedding(${listed([size(rows, 'tokens'), size(width, 'channels')])})`;
     const held = w.layer('embedding', layer, [
@@ -202,12 +204,19 @@ function cast(w: Writing): Code {
   return py`${w.arg(0)}.to(${torchType(w, to)})`;
 }
 
+/** Indices along an axis; those that may count from the end are brought to count from the start. */
+function indices(w: Writing, axis: number): Code {
+  const known = load(w, 1);
+  if (known?.data.every((i) => i >= 0)) return w.arg(1);
+  return py`${w.arg(1)}.remainder(${w.arg(0)}.shape[${axis}])`;
+}
+
 function scatterElements(w: Writing): Code {
   const axis = w.attributes.int('axis', 0);
   const how = w.attributes.string('reduction', 'none');
   if (how !== 'none' && how !== 'add') return w.fail(`its reduction is ${how}`);
   const name = how === 'add' ? 'scatter_add' : 'scatter';
-  return py`${w.arg(0)}.${name}(${axis}, ${w.arg(1)}, ${w.arg(2)})`;
+  return py`${w.arg(0)}.${name}(${axis}, ${indices(w, axis)}, ${w.arg(2)})`;
 }
 
 function scatterNd(w: Writing): Code {
@@ -226,7 +235,8 @@ function oneHot(w: Writing): Code {
   const depth = w.scalar(1) ?? w.fail('its depth is not a constant');
   const [off = 0, on = 1] = load(w, 2)?.toArray() ?? w.fail('its values are not constants');
   const axis = w.attributes.int('axis', -1);
-  const hot = py`F.one_hot(${w.arg(0)}.long().remainder(${depth}), ${depth})`;
+  const index = py`(${w.arg(0)} + (${w.arg(0)} < 0) * ${depth}).unsqueeze(-1)`;
+  const hot = py`(${index} == torch.arange(${depth}, device=${w.arg(0)}.device))`;
   const type = torchType(w, w.node.input(2).type?.dtype ?? 'float32');
   const scaled = py`${hot}.to(${type}) * ${on - off} + ${off}`;
   return axis === -1 ? scaled : py`(${scaled}).movedim(-1, ${axis})`;
@@ -274,7 +284,10 @@ export const layout: Writers = {
   },
   Split: split,
   Gather: gather,
-  GatherElements: (w) => py`${w.arg(0)}.gather(${w.attributes.int('axis', 0)}, ${w.arg(1)})`,
+  GatherElements: (w) => {
+    const axis = w.attributes.int('axis', 0);
+    return py`${w.arg(0)}.gather(${axis}, ${indices(w, axis)})`;
+  },
   GatherND: gatherNd,
   ScatterElements: scatterElements,
   ScatterND: scatterNd,

@@ -6,7 +6,7 @@ import { resolvePool } from '../../../ops/index.js';
 import { floatText, listed, py, size, sizes } from '../code.js';
 import type { Code } from '../code.js';
 import { padding } from './layers.js';
-import { axisOf, numbers, rankOf } from '../writing.js';
+import { axisOf, load, numbers, rankOf } from '../writing.js';
 import type { Writer, Writers, Writing } from '../writing.js';
 
 interface Reduction {
@@ -123,14 +123,35 @@ function interpolation(w: Writing, planes: number): string {
   return w.fail(`PyTorch has no linear interpolation with ${where}`);
 }
 
+/** Whether an element of the result lies halfway between two of the operand. */
+const hasTies = (from: number, to: number): boolean =>
+  Array.from({ length: to }, (_, i) => ((2 * i + 1) * from) % (2 * to)).includes(0);
+
 function resize(w: Writing): Code {
   const [from, to] = [w.shape(0), w.outShape()];
   const planes = from.length - 2;
-  const target: readonly Dim[] = to.slice(2);
-  if (planes < 1 || planes > 3 || from[0] !== to[0] || from[1] !== to[1] || !isStatic(target))
+  const [source, target]: (readonly Dim[])[] = [from.slice(2), to.slice(2)];
+  if (planes < 1 || planes > 3 || from[0] !== to[0] || from[1] !== to[1])
     return w.fail('it resizes other axes than those of an image');
-  const extents = py`(${listed(target.map((d) => size(d, 'extent')))}${target.length === 1 ? ',' : ''})`;
-  return py`F.interpolate(${w.arg(0)}, size=${extents}, ${interpolation(w, planes)})`;
+  if (!source || !target || !isStatic(source) || !isStatic(target))
+    return w.fail('its extents are not known');
+  const { attributes } = w;
+  const where = attributes.string('coordinate_transformation_mode', 'half_pixel');
+  const how = interpolation(w, planes);
+  const changed = target.flatMap((d, i) => (d === source[i] ? [] : [[source[i] ?? 1, d] as const]));
+  if (where === 'pytorch_half_pixel' && changed.some(([, d]) => d === 1))
+    return w.fail('PyTorch takes the middle where one element is left');
+  const down = attributes.string('nearest_mode', 'round_prefer_floor') === 'round_prefer_floor';
+  if (how.includes('nearest-exact') && down && changed.some(([f, t]) => hasTies(f, t)))
+    return w.fail('PyTorch rounds up where an element lies halfway between two');
+  const given = load(w, 2)?.toArray().slice(2) ?? [];
+  const exact = given.every((scale, i) => scale * (source[i] ?? 0) === target[i]);
+  const list = (parts: readonly Code[]): Code =>
+    py`(${listed(parts)}${parts.length === 1 ? ',' : ''})`;
+  const extents = exact
+    ? py`size=${list(target.map((d) => py`${size(d, 'extent')}`))}`
+    : py`scale_factor=${list(given.map((s) => py`${floatText(s)}`))}`;
+  return py`F.interpolate(${w.arg(0)}, ${extents}, ${how})`;
 }
 
 export const reductions: Writers = {

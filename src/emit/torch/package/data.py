@@ -137,8 +137,10 @@ def _random(wanted: Wanted, count: int, seed: int) -> Samples:
             return torch.randn(shape, generator=generator)
         return torch.randint(0, max(1, limit), shape, generator=generator)
 
-    sides = [torch.ones([count, *s['shape'][1:]]) if s['dtype'] == 'float32' else draw(s, s.get('limit', 1)) for s in wanted.sides]
-    return Samples(draw(wanted.images, wanted.images.get('limit', 2)), draw(wanted.labels, wanted.classes), sides)
+    # Masks are ones.
+    sides = [torch.ones([count, *side['shape'][1:]], dtype=getattr(torch, side['dtype'])) for side in wanted.sides]
+    images, labels = wanted.images, wanted.labels
+    return Samples(draw(images, images.get('limit', 2)), draw(labels, wanted.classes), sides)
 
 
 def _fitted(samples: Samples, wanted: Wanted, where: str) -> Samples:

@@ -44,7 +44,8 @@ def parse(argv: Optional[List[str]] = None) -> argparse.Namespace:
     add('--accumulate', type=int, default=chosen['accumulate'], help='batches per update (%(default)s)')
     add('--optimizer', choices=['sgd', 'adamw'], default=chosen['optimizer'])
     add('--lr', type=float, default=0.001 if adam else 0.1, help='highest learning rate (%(default)s)')
-    add('--lr-schedule', choices=['cosine', 'linear', 'constant', 'step'], default='cosine', help='step: × 0.1 at 50 %% and 75 %%')
+    schedules = ['cosine', 'linear', 'constant', 'step']
+    add('--lr-schedule', choices=schedules, default='cosine', help='step: × 0.1 at 50 %% and 75 %%')
     add('--warmup', type=int, default=0, help='steps of linear warm-up')
     add('--momentum', type=float, default=0.9)
     add('--beta1', type=float, default=0.9)
