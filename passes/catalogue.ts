@@ -29,7 +29,7 @@ import { unifyDropout } from './unify-dropout.js';
 import { upgradeOpset } from './upgrade-opset.js';
 import { writeOutEinsumPass } from './write-out-einsum.js';
 
-export { appendLoss, bindShapes };
+export { appendLoss, bindShapes, findGroupNorm, foldConstants };
 
 /** Reads any export into the form the analysis works on. */
 export const importPipeline = [
@@ -62,14 +62,19 @@ export const couplePipeline = [
   inferTypesPass,
 ];
 
-/** Inference graph → training step; ends in what train.onnx holds. */
-export const stepPipeline = [
+/** Inference graph → forward pass of a training step, with its loss. */
+export const forwardPipeline = [
   bindShapes,
   foldConstants,
   findGroupNorm,
   appendLoss,
   activateDropout,
   batchNormTraining,
+];
+
+/** Inference graph → training step; ends in what train.onnx holds. */
+export const stepPipeline = [
+  ...forwardPipeline,
   differentiatePass,
   lowerGradients,
   relaxReshapes,

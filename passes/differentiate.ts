@@ -2,7 +2,6 @@
 // recompute, gradients and the optimizer's updates in the same graph; weights and state as inputs, their new values as
 // outputs. Invariant: running statistics are updated once, from the first forward pass.
 
-import { findResidualBlocks } from '../src/analysis/index.js';
 import {
   Views,
   addScalars,
@@ -16,7 +15,7 @@ import type { Trained } from '../src/autodiff/index.js';
 import { invariant } from '../src/diagnostics/index.js';
 import type { Graph, Value } from '../src/ir/index.js';
 import { Builder } from '../src/ops/index.js';
-import { assignPolicies, partition } from '../src/schedule/index.js';
+import { isDeep, scheduleUnits } from '../src/schedule/index.js';
 import type { ScheduledUnit } from '../src/schedule/index.js';
 import { definePass } from './state.js';
 import type { RunningStatistics } from './state.js';
@@ -37,11 +36,16 @@ function nameForward(graph: Graph, units: readonly ScheduledUnit[]): void {
 }
 
 /** Forward units hide their batch size from the executor's static planner too: see autodiff/views.ts. */
-function viewForward(units: readonly ScheduledUnit[], anyInput: Value, root: Builder): void {
+function viewForward(
+  units: readonly ScheduledUnit[],
+  anyInput: Value,
+  root: Builder,
+  hidden: boolean,
+): void {
   const token = makeToken([anyInput], root.within({ path: 'forward' }));
   for (const unit of units) {
     const b = root.within({ path: `forward/${unit.id}`, unit: unit.id });
-    viewInputs(unit.nodes, new Views(token, `forward.${unit.id}`, b));
+    viewInputs(unit.nodes, new Views(token, hidden ? undefined : `forward.${unit.id}`, b));
   }
 }
 
@@ -93,15 +97,9 @@ export const differentiatePass = definePass({
     invariant(loss, 'differentiate needs append-loss before it');
     graph.sort();
     const parameters = findParameters(graph);
-    // A chain that leads to other outputs than the loss went with them.
-    const chains = state.chains.filter((chain) =>
-      chain.couplings.every(({ t }) => t.producer !== undefined && graph.has(t.producer)),
-    );
-    // Found again: shape arithmetic may have gone since, and what is part of a chain is no block of its own.
-    const coupled = new Set(chains.flatMap((c) => c.couplings.map((k) => k.t.producer)));
-    const left = findResidualBlocks(graph).filter((b) => !b.nested && !coupled.has(b.add));
-    const units = assignPolicies(partition(graph, chains, left), settings.policy);
+    const units = scheduleUnits(graph, state.chains, settings.policy);
     nameForward(graph, units);
+    const deep = isDeep(graph);
     const root = new Builder(graph, { phase: 'forward', path: 'step' });
     const scalars = addScalars(graph, settings);
     const rate = scalars.get('learning_rate');
@@ -109,8 +107,9 @@ export const differentiatePass = definePass({
     const backward = appendBackward(graph, units, loss.loss, new Set(parameters), root, {
       token: settings.token,
       views: settings.target === 'cpu',
+      hidden: deep,
     });
-    if (settings.token && settings.target === 'cpu') viewForward(units, rate, root);
+    if (settings.token && settings.target === 'cpu') viewForward(units, rate, root, deep);
     const trained = parameters.flatMap((weight): Trained[] => {
       const gradient = backward.gradients.get(weight);
       const released = settings.token ? backward.released.get(weight) : undefined;
@@ -121,6 +120,6 @@ export const differentiatePass = definePass({
     const statistics = updateStatistics(graph, state.statistics, root);
     graph.removeDead();
     graph.sort();
-    state.step = { units, backward, updates, statistics, scalars };
+    state.step = { units, backward, updates, statistics, scalars, deep };
   },
 });

@@ -2,7 +2,7 @@
 // step. Out: the same nodes in schedule order: loss first, then the units' updates from the last to the first.
 // Invariant: the graph enforces the schedule whatever executor runs it (schedule/verify-order.ts).
 
-import { probeOriginals, spellViews, viewSteps } from '../src/autodiff/index.js';
+import { hideTargets, probeOriginals, spellViews, viewSteps } from '../src/autodiff/index.js';
 import { DiagnosticError, invariant } from '../src/diagnostics/index.js';
 import type { Node } from '../src/ir/index.js';
 import { Builder } from '../src/ops/index.js';
@@ -17,8 +17,9 @@ export const orderStep = definePass({
     probeOriginals(graph);
     if (settings.token && settings.target === 'cpu') {
       const root = new Builder(graph, { phase: 'backward', path: 'step' });
-      viewSteps(graph, root);
+      viewSteps(graph, root, step.deep);
       spellViews(graph, root);
+      if (step.deep) hideTargets(graph, root);
     }
     const producers = [
       loss.loss,

@@ -187,6 +187,8 @@ export interface StepState {
   readonly statistics: readonly { readonly old: Value; readonly next: Value }[];
   /** Scalar inputs by what they mean. */
   readonly scalars: ReadonlyMap<ScalarRole, Value>;
+  /** The executor is to leave the graph as it is: see schedule/deep.ts. */
+  readonly deep: boolean;
 }
 
 export interface CompileState {

@@ -31,6 +31,17 @@ const MOST_HEADER = 100e6;
 const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array =>
   new Uint8Array(buffer, byteOffset, byteLength);
 
+/** A tensor of any element type, its bytes made when they are written. */
+export interface RawTensor {
+  readonly name: string;
+  /** As safetensors calls it: F32, I64, BOOL. */
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly byteLength: number;
+  /** Little-endian, row-major; asked for twice. */
+  bytes(): Uint8Array;
+}
+
 /**
  * Writes the file as a whole or not at all; the arrays are not copied.
  * @throws DiagnosticError usage/output
@@ -40,25 +51,40 @@ export function writeTensors(
   metadata: Readonly<Record<string, string>>,
   tensors: readonly NamedTensor[],
 ): void {
+  const raw = tensors.map(({ name, shape, data }): RawTensor => {
+    return { name, dtype: 'F32', shape, byteLength: data.byteLength, bytes: () => bytesOf(data) };
+  });
+  writeRawTensors(path, metadata, raw);
+}
+
+/**
+ * The same for tensors of any type; one at a time is held.
+ * @throws DiagnosticError usage/output
+ */
+export function writeRawTensors(
+  path: string,
+  metadata: Readonly<Record<string, string>>,
+  tensors: readonly RawTensor[],
+): void {
   let end = 0;
-  const entries = tensors.map(({ name, shape, data }): [string, Entry] => {
+  const entries = tensors.map(({ name, dtype, shape, byteLength }): [string, Entry] => {
     const start = end;
-    end += data.byteLength;
-    return [name, { dtype: 'F32', shape, data_offsets: [start, end] }];
+    end += byteLength;
+    return [name, { dtype, shape, data_offsets: [start, end] }];
   });
   const head = { [METADATA]: { [DIGEST]: BLANK, ...metadata }, ...Object.fromEntries(entries) };
   let text = JSON.stringify(head);
   // Values start at a multiple of 8.
   text += ' '.repeat(-Buffer.byteLength(text) & 7);
   const hash = createHash('sha256').update(text);
-  for (const { data } of tensors) hash.update(bytesOf(data));
+  for (const tensor of tensors) hash.update(tensor.bytes());
   const header = Buffer.from(text.replace(BLANK, hash.digest('hex')));
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(header.length));
   atomicWriteWith(path, (write) => {
     write(length);
     write(header);
-    for (const { data } of tensors) write(bytesOf(data));
+    for (const tensor of tensors) write(tensor.bytes());
   });
 }
 

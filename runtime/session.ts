@@ -22,6 +22,8 @@ export interface SessionOptions {
    * allocator.ts.
    */
   readonly arena?: boolean;
+  /** Whether ONNX Runtime rewrites the graph before it runs it. Default true; a plan says no for a deep step. */
+  readonly optimize?: boolean;
   /** Further session settings, by section: `{ intra_op: { allow_spinning: '0' } }`. */
   readonly extra?: Readonly<Record<string, unknown>>;
   /** Where the operators run. Default: the CPU. */
@@ -87,7 +89,7 @@ export function settingsOf(options: SessionOptions): ort.InferenceSession.Sessio
   const { device = 'cpu' } = options;
   const section = { ...sectionOf(device), ...options.extra };
   return {
-    graphOptimizationLevel: 'all',
+    graphOptimizationLevel: options.optimize === false ? 'disabled' : 'all',
     // A memory pattern adds up all buffers of a step; the point is that they share memory.
     enableMemPattern: false,
     enableCpuMemArena: options.arena ?? true,

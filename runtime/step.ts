@@ -62,7 +62,8 @@ export class TrainingStep {
   static async open(dir: string, plan: Plan, options: StepOptions = {}): Promise<TrainingStep> {
     const { inPlace = true, steps = 0, seed = 0, ...others } = options;
     const { backend = backendOf(options.device ?? 'cpu'), ...rest } = others;
-    const { state = initialState(dir, plan), ...session } = rest;
+    const { state = initialState(dir, plan), ...given } = rest;
+    const session = { optimize: plan.memory.plan.graphOptimization === 'all', ...given };
     const path = join(dir, plan.model.train);
     const runner = await backend.prepare({ path, plan, state, inPlace, session });
     return new TrainingStep(dir, plan, runner, steps, seed);

@@ -15,10 +15,11 @@ const STATISTICS_KEY = 'revnetify.running_statistics';
 const TRAINED_KEY = 'revnetify.trained';
 const NORMALISATION_KEY = 'revnetify.normalisation';
 
+/** What is known of a training; what is not is left out of the model's metadata. */
 export interface TrainedFacts {
-  readonly steps: number;
+  readonly steps?: number;
   /** What images must be normalised with; (byte / 255 − mean) / std per channel. */
-  readonly normalise: Normalisation;
+  readonly normalise?: Normalisation;
 }
 
 /** Floats of this process as a constant, not copied before they are written. */
@@ -58,10 +59,11 @@ export function writeTrained(
     if (data && value.constant) value.constant = new FloatData(value.constant.dims, data);
   }
   if (model.metadata.has(STATISTICS_KEY)) model.metadata.set(STATISTICS_KEY, 'trained');
-  model.metadata.set(TRAINED_KEY, `${facts.steps} steps`);
+  const { steps, normalise } = facts;
+  model.metadata.set(TRAINED_KEY, steps === undefined ? 'elsewhere' : `${steps} steps`);
   // Token numbers are taken as they are.
-  if (inputOf(plan, 'images').dtype === 'float32')
-    model.metadata.set(NORMALISATION_KEY, JSON.stringify(facts.normalise));
+  if (normalise && inputOf(plan, 'images').dtype === 'float32')
+    model.metadata.set(NORMALISATION_KEY, JSON.stringify(normalise));
   const path = join(to, `${plan.model.name}.trained.onnx`);
   writeModel(model, path);
   return path;

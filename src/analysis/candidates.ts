@@ -82,9 +82,7 @@ const reads = (region: readonly Node[], value: Value): boolean =>
 const inputsRead = (region: readonly Node[]): Value[] => [
   ...new Set(
     region.flatMap((node) =>
-      [...node.inputs, ...node.captures].filter(
-        (v): v is Value => v !== undefined && isGraphInput(v),
-      ),
+      node.reads.filter((v): v is Value => v !== undefined && isGraphInput(v)),
     ),
   ),
 ];

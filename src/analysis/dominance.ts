@@ -40,9 +40,7 @@ export class Dominance {
 
   /** The operands (and captures) of a node that carry data, in order. */
   dataInputs(node: Node): Value[] {
-    return [...node.inputs, ...node.captures].filter(
-      (v): v is Value => v !== undefined && this.places.has(v),
-    );
+    return node.reads.filter((v): v is Value => v !== undefined && this.places.has(v));
   }
 
   /** The nearest value that every path to a and every path to b goes through; undefined: none. */

@@ -11,7 +11,7 @@ export function regionBetween(ends: Iterable<Value>, stops: ReadonlySet<Value>):
     const stack: { node: Node; next: number }[] = [{ node: root, next: 0 }];
     seen.add(root);
     for (let top = stack.at(-1); top; top = stack.at(-1)) {
-      const operands = [...top.node.inputs, ...top.node.captures];
+      const operands = top.node.reads;
       if (top.next >= operands.length) {
         order.push(top.node);
         stack.pop();

@@ -124,7 +124,7 @@ export function examineAdds(graph: Graph, except: ReadonlySet<Node> = new Set())
       output: add.output(),
       shape: add.output().shape ?? p.shape ?? q.shape,
       shapesProved: sameShape(p.shape, q.shape),
-      nested: [...result.branch, ...result.shortcut].some((node) => adds.has(node)),
+      nested: [...result.branch, ...result.shortcut].some((n) => adds.has(n) || except.has(n)),
       obstacle: parallel.get(add),
     };
   });
@@ -143,6 +143,6 @@ export function labelsOf(adds: readonly Node[]): Map<Node, string> {
   );
 }
 
-/** All residual blocks in topological order. */
-export const findResidualBlocks = (graph: Graph): ResidualBlock[] =>
-  examineAdds(graph).filter(isBlock);
+/** All residual blocks in topological order. @param except as examineAdds takes it */
+export const findResidualBlocks = (graph: Graph, except?: ReadonlySet<Node>): ResidualBlock[] =>
+  examineAdds(graph, except).filter(isBlock);

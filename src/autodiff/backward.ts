@@ -29,6 +29,8 @@ export interface BackwardOptions {
   /** Whether units read outer tensors through views that carry the token in their shape. Shapes live on the CPU:
    * on a GPU the token would have to be fetched, so there it enters by arithmetic instead. Default true. */
   readonly views?: boolean;
+  /** Whether these views hide the rank of what they show. Default false. */
+  readonly hidden?: boolean;
 }
 
 /** Appends the backward pass to the graph. @throws DiagnosticError op/no-gradient */
@@ -69,7 +71,9 @@ export function appendBackward(
     // Looking at what was stored is no recompute.
     const lookout = unit.policy === 'store' ? b : recompute;
     const views =
-      waitFor && options.views !== false ? new Views(waitFor, unit.id, lookout) : undefined;
+      waitFor && options.views !== false
+        ? new Views(waitFor, options.hidden === true ? undefined : unit.id, lookout)
+        : undefined;
     const outer = (value: Value): Value => {
       const current = reconstructed.get(value) ?? value;
       return weights.has(current) || !views ? current : views.of(current);

@@ -6,10 +6,16 @@
 // static planner, which lets a tensor take over the buffer of an earlier one of exactly the same shape and keeps
 // that buffer until then, finds no such pair across units: each unit has its own symbol for the batch size.
 // Without this, memory is the sum over all shapes of each shape's own peak (ResNet-50, batch 16: 0.8 GB more).
+//
+// That planner compares each result of known rank with every tensor that is free: in a step of n nodes n² comparisons,
+// none of which finds anything (ResNet-1202: minutes). In a deep step (schedule/deep.ts) views therefore hide the rank
+// too, and targets of Reshape are hidden, because they would say it again: then nothing is compared. The price is that
+// no kernel works in place (ResNet-50, split: 12 % more), so shallow steps keep symbols.
 
-import { elementCount, int, isFloat, isStatic } from '../ir/index.js';
+import { invariant } from '../diagnostics/index.js';
+import { Tensor, elementCount, int, isFloat, isStatic } from '../ir/index.js';
 import type { Graph, Node, Value } from '../ir/index.js';
-import type { Builder } from '../ops/index.js';
+import type { Builder, Scope } from '../ops/index.js';
 
 const ONNX_INT64 = 7;
 /** Smaller tensors (channel statistics, scalars) are read as they are. */
@@ -20,14 +26,15 @@ export class Views {
   private readonly made = new Set<Value>();
   private readonly keepShape = new Map<number, Value>();
   private zero: Value | undefined;
+  private first: Value | undefined;
 
   /**
    * @param token float scalar, always 0
-   * @param symbol stands for the batch size within the unit; unique in the graph
+   * @param symbol stands for the batch size within the unit; unique in the graph. undefined: the rank is hidden too
    */
   constructor(
     private readonly token: Value,
-    private readonly symbol: string,
+    private readonly symbol: string | undefined,
     private readonly b: Builder,
   ) {}
 
@@ -48,6 +55,13 @@ export class Views {
     return view;
   }
 
+  /** [0], known only when the token is there. */
+  private axis(): Value {
+    invariant(this.zero, 'the axis is made of the zero');
+    this.first ??= this.b.op('Add', [this.zero, this.b.ints(0)], { name: 'axis' });
+    return this.first;
+  }
+
   /** The Reshape target [0, 0, …]: every extent stays as it is. */
   private keep(rank: number): Value {
     const known = this.keepShape.get(rank);
@@ -56,11 +70,31 @@ export class Views {
       attributes: { to: int(ONNX_INT64) },
       name: 'zero',
     });
-    const target = this.b.op('Expand', [this.zero, this.b.ints(rank)], { name: 'keep' });
+    const zeros = Array.from({ length: rank }, () => 0);
+    const target =
+      this.symbol === undefined
+        ? hiddenTarget(this.b, zeros, this.axis())
+        : this.b.op('Expand', [this.zero, this.b.ints(rank)], { name: 'keep' });
     this.keepShape.set(rank, target);
     return target;
   }
 }
+
+/**
+ * A target of Reshape whose length no inference knows: which axis of [1, length] goes is said only when it runs. A view,
+ * and of unknown rank itself, so that the planner compares it with nothing either.
+ */
+function hiddenTarget(b: Builder, dims: readonly number[], axis: Value): Value {
+  const type = { dtype: 'int64', shape: [dims.length] } as const;
+  const row = b.constant(Tensor.of('int64', [1, dims.length], dims), 'target');
+  const target = b.op('Squeeze', [row, axis], { name: 'hidden' });
+  target.type = type;
+  target.stated = { ...type, shape: undefined };
+  return target;
+}
+
+const isHiddenTarget = ({ stated, producer }: Value): boolean =>
+  stated !== undefined && producer?.op === 'Squeeze';
 
 /** Lets the nodes of a forward unit read what other units made through views of their own. */
 export function viewInputs(nodes: readonly Node[], views: Views): void {
@@ -77,33 +111,43 @@ function isLarge({ type, constant }: Value): boolean {
   return type.shape.length >= 2 && elementCount(type.shape) >= SMALL;
 }
 
-/** The view is what the value is, but its file names the batch size by a symbol. */
-function state(view: Value, { type }: Value, symbol: string): void {
+/** The view is what the value is, but its file names the batch size by a symbol, or says nothing of the shape. */
+function state(view: Value, { type }: Value, symbol: string | undefined): void {
   const [first, ...rest] = type?.shape ?? [];
   view.type = type;
-  if (type) view.stated = { dtype: type.dtype, shape: [`${symbol}_${first ?? 0}`, ...rest] };
+  if (!type) return;
+  const shape = symbol === undefined ? undefined : [`${symbol}_${first ?? 0}`, ...rest];
+  view.stated = { dtype: type.dtype, shape };
 }
 
 const isView = (value: Value): boolean =>
   value.stated !== undefined && value.producer?.op === 'Reshape';
+
+const unitOf = (node: Node): string =>
+  `${node.phase === 'forward' ? 'forward' : 'backward'} ${node.unit ?? ''}`;
+
+/** The targets of the views there are: "unit rank" → [0, 0, …]. */
+function keepsOf(graph: Graph): Map<string, Value> {
+  const keeps = new Map<string, Value>();
+  for (const node of graph.nodes)
+    if (isView(node.output())) {
+      const key = `${unitOf(node)} ${node.output().shape?.length ?? 0}`;
+      if (!keeps.has(key)) keeps.set(key, node.input(1));
+    }
+  return keeps;
+}
 
 /**
  * Gives each step of a unit symbols of its own: what stems from one node of the model reads what others made through
  * views. Within a unit the planner would otherwise hold nearly as much as the unit computes (ResNet-50: a tenth of
  * the peak). A view costs no memory, and microseconds.
  * @param graph with every gradient lowered; units have views of what they read from outside
+ * @param hidden whether views hide the rank
  */
-export function viewSteps(graph: Graph, root: Builder): void {
-  const keeps = new Map<string, Value>();
-  const unitOf = (node: Node): string =>
-    `${node.phase === 'forward' ? 'forward' : 'backward'} ${node.unit ?? ''}`;
-  for (const node of graph.nodes)
-    if (isView(node.output())) {
-      const key = `${unitOf(node)} ${node.output().shape?.length ?? 0}`;
-      if (!keeps.has(key)) keeps.set(key, node.input(1));
-    }
+export function viewSteps(graph: Graph, root: Builder, hidden: boolean): void {
+  const keeps = keepsOf(graph);
   const stepOf = (node: Node): string => `${node.phase} ${node.unit ?? ''} ${node.origin ?? ''}`;
-  const steps = new Map<string, { symbol: string; views: Map<Value, Value> }>();
+  const steps = new Map<string, { symbol: string | undefined; views: Map<Value, Value> }>();
   for (const node of [...graph.nodes]) {
     if (node.phase === 'update' || isView(node.output())) continue;
     node.inputs.forEach((value, index) => {
@@ -119,15 +163,16 @@ export function viewSteps(graph: Graph, root: Builder): void {
       const key = stepOf(node);
       let step = steps.get(key);
       if (!step)
-        steps.set(key, (step = { symbol: `${node.unit ?? ''}.${steps.size}`, views: new Map() }));
+        steps.set(
+          key,
+          (step = {
+            symbol: hidden ? undefined : `${node.unit ?? ''}.${steps.size}`,
+            views: new Map(),
+          }),
+        );
       let view = step.views.get(source);
       if (!view) {
-        const { phase, unit } = node;
-        const b = root.within({
-          phase,
-          path: `${phase}/${unit ?? ''}`,
-          ...(unit === undefined ? {} : { unit }),
-        });
+        const b = root.within(scopeOf(node));
         view = b.op('Reshape', [source, keep], { name: 'view' });
         state(view, source, step.symbol);
         step.views.set(source, view);
@@ -148,9 +193,13 @@ export function spellViews(graph: Graph, root: Builder): void {
     if (!isView(view) || !isStatic(view.shape)) continue;
     const inner = madeByReshape(node.input(0));
     if (!inner) continue;
-    const { phase, unit } = node;
-    const b = root.within({ phase, path: node.name, ...(unit === undefined ? {} : { unit }) });
-    node.setInput(1, b.op('Add', [node.input(1), b.ints(...view.shape)], { name: 'spelled' }));
+    const b = root.within({ ...scopeOf(node), path: node.name });
+    const keep = node.input(1);
+    const spelled =
+      keep.producer && isHiddenTarget(keep)
+        ? hiddenTarget(b, view.shape, keep.producer.input(1))
+        : b.op('Add', [keep, b.ints(...view.shape)], { name: 'spelled' });
+    node.setInput(1, spelled);
     for (let at: Node | undefined = inner; at; at = madeByReshape(node.input(0)))
       node.setInput(0, at.input(0));
   }
@@ -163,3 +212,35 @@ const madeByReshape = ({ producer }: Value): Node | undefined =>
   producer?.op === 'Reshape' && producer.domain === '' && producer.input(1).constant
     ? producer
     : undefined;
+
+/**
+ * Hides how long the target of every Reshape in a unit is, and with it the rank of the result.
+ * @param graph with views that hide the rank
+ */
+export function hideTargets(graph: Graph, root: Builder): void {
+  const axes = new Map<string, Value>();
+  for (const node of graph.nodes) {
+    const keep = isView(node.output()) ? node.input(1) : undefined;
+    if (keep?.producer && isHiddenTarget(keep)) axes.set(unitOf(node), keep.producer.input(1));
+  }
+  const hidden = new Map<string, Value>();
+  for (const node of graph.nodes) {
+    if (node.op !== 'Reshape' || node.domain !== '' || node.phase === 'update') continue;
+    const axis = axes.get(unitOf(node));
+    const dims = node.input(1).constant?.load().toArray();
+    if (!axis || !dims) continue;
+    const key = `${unitOf(node)} ${dims.join()}`;
+    const known = hidden.get(key) ?? hiddenTarget(root.within(scopeOf(node)), dims, axis);
+    hidden.set(key, known);
+    node.setInput(1, known);
+  }
+  graph.removeDead();
+  graph.sort();
+}
+
+/** Where what is made for a node of a unit belongs. */
+const scopeOf = ({ phase, unit }: Node): Scope => ({
+  phase,
+  path: `${phase}/${unit ?? ''}`,
+  ...(unit === undefined ? {} : { unit }),
+});

@@ -6,7 +6,7 @@ import type { Command } from 'commander';
 import { BATCH_NORM, DROPOUT, LOSSES, RECIPES, TRANSITIONS } from '../../passes/index.js';
 import type { BatchNorm, Dropout, LossKind, Recipe, Transitions } from '../../passes/index.js';
 import type { OptimizerName } from '../autodiff/index.js';
-import { checkOutput, compile, modelName, writeFolder } from '../compiler/index.js';
+import { checkOutput, compile, compileFile, modelName, writeFolder } from '../compiler/index.js';
 import type { CompileOptions, Compiled } from '../compiler/index.js';
 import { DiagnosticError } from '../diagnostics/index.js';
 import type { Model } from '../ir/index.js';
@@ -213,7 +213,7 @@ async function compileCommand(path: string, options: Options): Promise<void> {
   const model = readModel(path);
   if (options.weights === 'init') initialise(model, options.seed, out);
   checkWeights(model);
-  const compiled = compileWith(passes, model, {
+  const settings: CompileOptions = {
     name,
     source: path,
     recipe: options.recipe,
@@ -237,7 +237,10 @@ async function compileCommand(path: string, options: Options): Promise<void> {
     ignoreIndex: options.ignoreIndex,
     seed: options.seed,
     ...(options.inputShape ? { inputShapes: options.inputShape } : {}),
-  });
+    pipeline: passes.pipeline,
+    instruments: passes.instruments,
+  };
+  const compiled = await compileWith(passes, model, settings, options.weights === 'file');
   for (const note of compiled.state.notes) remark(`note: ${note}`, out);
   let verified: VerifyResult | null = null;
   if (options.verify && fitsVerification(compiled.rev, out)) {
@@ -279,10 +282,15 @@ function fitsVerification(rev: Compiled['rev'], out: OutputOptions): boolean {
   return false;
 }
 
-function compileWith(passes: PassRun, model: Model, options: CompileOptions): Compiled {
-  const { pipeline, instruments } = passes;
+/** @param isAsRead the model is what its file says */
+async function compileWith(
+  passes: PassRun,
+  model: Model,
+  settings: CompileOptions,
+  isAsRead: boolean,
+): Promise<Compiled> {
   try {
-    return compile(model, { ...options, pipeline, instruments });
+    return isAsRead ? await compileFile(model, settings) : compile(model, settings);
   } finally {
     passes.report();
   }

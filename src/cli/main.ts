@@ -6,6 +6,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { DiagnosticError, EXIT } from '../diagnostics/index.js';
 import { addCompileCommand } from './compile-command.js';
+import { addExportCommand, addImportCommand } from './export-command.js';
 import { addDoctorCommand } from './doctor-command.js';
 import { addExportTsCommand } from './export-ts-command.js';
 import { addInspectCommand } from './inspect-command.js';
@@ -47,6 +48,8 @@ function buildProgram(): Command {
   addVerifyCommand(program);
   addPrintCommand(program);
   addTrainCommand(program);
+  addExportCommand(program);
+  addImportCommand(program);
   addDoctorCommand(program);
   addExportTsCommand(program);
   for (const command of program.commands) {

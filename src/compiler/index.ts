@@ -1,6 +1,7 @@
 // The compiler: from a model to its reversible training step.
 
 export * from './compile.js';
+export type { CompileOptions } from './coupled.js';
 export * from './folder.js';
 export * from './instruments.js';
 export * from './names.js';

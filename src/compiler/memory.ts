@@ -6,6 +6,7 @@
 // has been touched by the end of the step: the same and the operators' workspace, laid out in the arena.
 
 import type { CompileState } from '../../passes/index.js';
+import { invariant } from '../diagnostics/index.js';
 import { ELEMENT_BYTES, isStatic } from '../ir/index.js';
 import type { Node, Value } from '../ir/index.js';
 import { arenaUse, profile, simulate, workspaceBytes } from '../memory/index.js';
@@ -61,7 +62,8 @@ const prefersArena = (arenaBytes: number, liveBytes: number): boolean =>
 export function describeMemory(state: CompileState): StepMemory {
   const { graph } = state.model;
   const external = new Set([...graph.inputs, ...graph.constants, ...graph.outputs]);
-  const execution = simulate(graph, external);
+  const optimized = state.step?.deep !== true;
+  const execution = simulate(graph, external, optimized);
   const category = categories(state);
   const measured = profile(execution, category);
   const { activationBytes, peakNode, byCategory } = measured;
@@ -70,7 +72,14 @@ export function describeMemory(state: CompileState): StepMemory {
   const peakBytes = allocator === 'arena' ? arenaBytes : measured.peakBytes;
   const { steps, stepOf } = stretches(execution, measured);
   return {
-    memory: { peakBytes, allocator, activationBytes, peakNode, byCategory },
+    memory: {
+      peakBytes,
+      allocator,
+      graphOptimization: optimized ? 'all' : 'none',
+      activationBytes,
+      peakNode,
+      byCategory,
+    },
     steps,
     buffers: listBuffers(execution, category, stepOf),
   };
@@ -120,6 +129,11 @@ function listBuffers(
       ];
     });
 }
+
+export const staticShape = (value: Value): readonly number[] => {
+  invariant(isStatic(value.shape), `${value.name} has no static shape`);
+  return value.shape;
+};
 
 /** Bytes of a list of weights. */
 export const weightBytes = (values: Iterable<Value>): number => {

@@ -6,13 +6,14 @@ import { tableSize } from '../analysis/index.js';
 import { choicesOf } from '../../passes/index.js';
 import type { CompileState } from '../../passes/index.js';
 import { invariant } from '../diagnostics/index.js';
-import { elementCount, isStatic } from '../ir/index.js';
-import type { Node, Value } from '../ir/index.js';
+import type { Value } from '../ir/index.js';
 import { WORKING_OPSET } from '../ops/index.js';
 import { PLAN_SCHEMA_VERSION } from '../plan/index.js';
 import type { InputRole, Plan, PlanChain, PlanInput } from '../plan/index.js';
 import { safeInPlace } from './aliasing.js';
-import { describeMemory, weightBytes } from './memory.js';
+import { depthOf, parameterCount } from './baselines.js';
+import type { Baselines } from './baselines.js';
+import { describeMemory, staticShape, weightBytes } from './memory.js';
 import { outputFiles } from './names.js';
 import type { StepBuild } from './step.js';
 
@@ -24,14 +25,8 @@ export interface PlanParts {
   /** Names of chains refer to this model's values: rev.onnx. */
   readonly coupled: CompileState;
   readonly step: StepBuild;
-  readonly coupledStored: StepBuild;
-  readonly originalStored: StepBuild;
+  readonly baselines: Baselines;
 }
-
-const staticShape = (value: Value): readonly number[] => {
-  invariant(isStatic(value.shape), `${value.name} has no static shape`);
-  return value.shape;
-};
 
 function planInputs(state: CompileState): PlanInput[] {
   const { step, loss } = state;
@@ -84,30 +79,13 @@ const planChains = (state: CompileState): PlanChain[] =>
     })),
   }));
 
-const parameterCount = (state: CompileState): number =>
-  (state.step?.updates ?? []).reduce((n, u) => n + elementCount(staticShape(u.weight)), 0);
-
-/** Layers with a matrix or filter of weights on the longest forward path. */
-function depthOf({ model: { graph }, step }: CompileState): number {
-  const weights = new Set(step?.updates.map((u) => u.weight));
-  const depths = new Map<Node, number>();
-  for (const node of graph.nodes) {
-    if (node.phase !== 'forward') continue;
-    const own = node.inputs.some((v) => v && weights.has(v) && (v.shape?.length ?? 0) >= 2);
-    const before = node.inputs.map((v) => (v?.producer && depths.get(v.producer)) ?? 0);
-    depths.set(node, Math.max(0, ...before) + (own ? 1 : 0));
-  }
-  return Math.max(0, ...depths.values());
-}
-
 export function assemblePlan(parts: PlanParts): Plan {
   const { state } = parts.step;
   const { step, loss, settings } = state;
   invariant(step && loss, 'a plan needs a differentiated step');
   const files = outputFiles(parts.name);
   const own = describeMemory(state);
-  const coupledStored = describeMemory(parts.coupledStored.state).memory;
-  const originalStored = describeMemory(parts.originalStored.state).memory;
+  const { coupledStored, originalStored } = parts.baselines;
   return {
     schemaVersion: PLAN_SCHEMA_VERSION,
     model: {
@@ -117,11 +95,11 @@ export function assemblePlan(parts: PlanParts): Plan {
       // Not its folder: the same model elsewhere gives the same plan.
       source: basename(parts.source),
       parameters: {
-        before: parameterCount(parts.originalStored.state),
+        before: originalStored.parameters,
         after: parameterCount(state),
       },
       depth: {
-        before: depthOf(parts.originalStored.state),
+        before: originalStored.depth,
         after: depthOf(state),
       },
       weightBytes: weightBytes(step.updates.map((u) => u.weight)),
@@ -173,14 +151,14 @@ export function assemblePlan(parts: PlanParts): Plan {
     memory: {
       plan: own.memory,
       coupledStored,
-      originalStored,
-      savedRatio: 1 - own.memory.activationBytes / originalStored.activationBytes,
+      originalStored: originalStored.memory,
+      savedRatio: 1 - own.memory.activationBytes / originalStored.memory.activationBytes,
     },
     cost: {
-      forwardFlops: parts.originalStored.forwardFlops,
-      stepFlopsBefore: parts.originalStored.stepFlops,
+      forwardFlops: originalStored.forwardFlops,
+      stepFlopsBefore: originalStored.stepFlops,
       stepFlopsAfter: parts.step.stepFlops,
-      ratio: parts.step.stepFlops / parts.originalStored.stepFlops,
+      ratio: parts.step.stepFlops / originalStored.stepFlops,
     },
     measured: [],
   };

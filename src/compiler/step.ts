@@ -1,7 +1,7 @@
 // One training step of a network, built for given settings. In: an imported (and perhaps coupled) model. Out: a
 // copy of it, differentiated, lowered and ordered, with its cost. Invariant: the model handed in is not changed.
 
-import { stepPipeline } from '../../passes/index.js';
+import { forwardPipeline, stepPipeline } from '../../passes/index.js';
 import type { CompileState, Settings } from '../../passes/index.js';
 import { createState } from '../../passes/index.js';
 import { cloneModel } from '../ir/index.js';
@@ -10,6 +10,8 @@ import { findOp, inferContext } from '../ops/index.js';
 import type { CoupledChain } from '../reversible/index.js';
 import { runPipeline } from '../rewrite/index.js';
 import type { Instrument } from '../rewrite/index.js';
+import { scheduleUnits } from '../schedule/index.js';
+import type { ScheduledUnit } from '../schedule/index.js';
 
 export interface StepBuild {
   readonly state: CompileState;
@@ -28,13 +30,12 @@ function countFlops(graph: Graph): { forward: number; step: number } {
   return { forward, step };
 }
 
-/** @param chains of the model: their values are looked up in the copy */
-export function buildStep(
+/** A copy of a model with its chains, as the passes of a step take it. */
+function copyState(
   model: Model,
   chains: readonly CoupledChain[],
   settings: Settings,
-  instruments: readonly Instrument[] = [],
-): StepBuild {
+): CompileState {
   const copy = cloneModel(model);
   const state = createState(copy.model, settings);
   state.chains = chains.map((chain) => ({
@@ -49,6 +50,40 @@ export function buildStep(
       carried: copy.value(carried),
     })),
   }));
+  return state;
+}
+
+/** The forward pass of a step and its units, with the policies that `settings` give them. */
+export interface ForwardBuild {
+  readonly state: CompileState;
+  readonly units: readonly ScheduledUnit[];
+}
+
+/** What buildStep differentiates, in a copy of the model. @param chains of the model */
+export function buildForward(
+  model: Model,
+  chains: readonly CoupledChain[],
+  settings: Settings,
+): ForwardBuild {
+  const state = copyState(model, chains, settings);
+  runPipeline(forwardPipeline, state);
+  const { graph } = state.model;
+  graph.sort();
+  return { state, units: scheduleUnits(graph, state.chains, settings.policy) };
+}
+
+/**
+ * @param chains of the model: their values are looked up in the copy
+ * @param trusted as runPipeline takes it
+ */
+export function buildStep(
+  model: Model,
+  chains: readonly CoupledChain[],
+  settings: Settings,
+  instruments: readonly Instrument[] = [],
+  trusted = false,
+): StepBuild {
+  const state = copyState(model, chains, settings);
   let cost = { forward: 0, step: 0 };
   const meter: Instrument = {
     // Counted on abstract steps: the same arithmetic whatever forms the target prefers.
@@ -56,6 +91,6 @@ export function buildStep(
       if (name === 'differentiate') cost = countFlops(graph);
     },
   };
-  runPipeline(stepPipeline, state, [meter, ...instruments]);
+  runPipeline(stepPipeline, state, [meter, ...instruments], trusted);
   return { state, forwardFlops: cost.forward, stepFlops: cost.step };
 }

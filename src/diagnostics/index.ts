@@ -169,6 +169,16 @@ const CATALOGUE = {
     what: 'the checkpoint cannot be read',
     hint: 'remove it to start from the beginning',
   },
+  'export/operator': {
+    exit: EXIT.unsupportedModel,
+    what: 'the network cannot be written in PyTorch',
+    hint: 'export the model without it, or add its form under src/emit/torch/ops/',
+  },
+  'import/weights': {
+    exit: EXIT.usage,
+    what: 'the weights do not fit the model',
+    hint: 'pass the state_dict of the package that revnetify export torch made of this folder, saved as safetensors',
+  },
   'device/unavailable': {
     exit: EXIT.runtimeMissing,
     what: 'the device cannot be used',

@@ -4,7 +4,7 @@
 
 import { Attributes } from './attributes.js';
 import type { Attribute } from './attributes.js';
-import type { Node } from './graph.js';
+import type { Node } from './node.js';
 import type { ConstantData, TensorType } from './tensor.js';
 
 /** An operator application by names; '' = an operand or result that is left out. */

@@ -2,7 +2,8 @@
 // the first to values of the second. Invariant: constants are shared, because their data never changes.
 
 import { invariant } from '../diagnostics/index.js';
-import { Model, Node, Value } from './graph.js';
+import { Model } from './model.js';
+import { Node, Value } from './node.js';
 
 export interface ModelCopy {
   readonly model: Model;

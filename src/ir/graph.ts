@@ -1,199 +1,12 @@
-// The graph: values, nodes, use lists. Identity is the object, names are labels. Invariant (checked by
-// verify.ts): a value's uses and a node's inputs always mirror each other, because both are written only by
-// the methods of this file.
+// The graph: nodes in order, constants, names. Invariant: every name is given once; nodes go only when nobody reads them.
 
-import { DiagnosticError, invariant } from '../diagnostics/index.js';
-import { Attributes } from './attributes.js';
-import type { AttributeMap } from './attributes.js';
-import type { LocalFunction } from './body.js';
-import type { ConstantData, Shape, TensorType } from './tensor.js';
+import { invariant } from '../diagnostics/index.js';
+import { Node, Value, number } from './node.js';
+import type { NodeInit, Use } from './node.js';
+import type { ConstantData, TensorType } from './tensor.js';
 
-/** What part of a training step a node belongs to. */
-export type Phase = 'forward' | 'recompute' | 'backward' | 'update';
-
-export interface Use {
-  readonly node: Node;
-  readonly index: number;
-}
-
-/** A tensor in the graph: a graph input, a constant (initializer) or the output of a node. */
-export class Value {
-  type: TensorType | undefined;
-  /** What a file shall say of the type where that is less than is known, on purpose (see autodiff/views.ts). */
-  stated: TensorType | undefined;
-  /** The node that computes it; undefined for graph inputs and constants. */
-  producer: Node | undefined;
-  outputIndex = 0;
-  /** Set for initializers. A value may be constant and a graph input at once (IR 3 files). */
-  constant: ConstantData | undefined;
-  /** The reader's record of the file's bytes (ValueInfo, TensorProto): what an untouched value is written from. */
-  source: unknown;
-  private readonly useSet = new Map<Node, Set<number>>();
-
-  constructor(
-    public name: string,
-    type?: TensorType,
-  ) {
-    this.type = type;
-  }
-
-  get shape(): Shape | undefined {
-    return this.type?.shape;
-  }
-
-  /** Every (node, operand index) that reads this value, in the order the uses were made. */
-  get uses(): Use[] {
-    const uses: Use[] = [];
-    for (const [node, indices] of this.useSet)
-      for (const index of indices) uses.push({ node, index });
-    return uses;
-  }
-
-  /** The nodes that read this value, each once. */
-  get users(): Node[] {
-    return [...this.useSet.keys()];
-  }
-
-  get isUsed(): boolean {
-    return this.useSet.size > 0;
-  }
-
-  /** @internal kept by Node */
-  addUse(node: Node, index: number): void {
-    const indices = this.useSet.get(node);
-    if (indices) indices.add(index);
-    else this.useSet.set(node, new Set([index]));
-  }
-
-  /** @internal kept by Node */
-  removeUse(node: Node, index: number): void {
-    const indices = this.useSet.get(node);
-    const removed = indices?.delete(index) ?? false;
-    invariant(removed, `use ${index} of ${this.name} was not recorded`);
-    if (indices?.size === 0) this.useSet.delete(node);
-  }
-}
-
-export interface NodeInit {
-  readonly op: string;
-  /** '' = ai.onnx */
-  readonly domain?: string;
-  /** Which of several functions of the model, where that is what it calls. */
-  readonly overload?: string;
-  readonly name?: string;
-  readonly inputs: readonly (Value | undefined)[];
-  /** Names of the outputs; undefined = an optional output that is left out. */
-  readonly outputs: readonly (string | undefined)[];
-  readonly attributes?: AttributeMap | Attributes;
-  readonly phase?: Phase;
-  readonly origin?: string;
-  readonly unit?: string;
-}
-
-/** One operator application. Inputs and outputs may have gaps (undefined) where optional. */
-export class Node {
-  name: string;
-  op: string;
-  domain: string;
-  overload: string;
-  attributes: Attributes;
-  phase: Phase;
-  /** Name of the node of the original model that this one stems from. */
-  origin: string | undefined;
-  /** The unit of the training schedule it belongs to. */
-  unit: string | undefined;
-  /** Values that subgraphs of this node (If, Loop) read from outside; they count as uses, index −1−i. */
-  readonly captures: Value[] = [];
-  readonly outputs: (Value | undefined)[] = [];
-  /** The reader's record of the file's bytes: set to undefined as soon as the node changes. */
-  source: unknown;
-  private readonly operands: (Value | undefined)[] = [];
-
-  /** @internal use Graph.addNode */
-  constructor(init: NodeInit, name: string) {
-    this.name = name;
-    this.op = init.op;
-    this.domain = init.domain ?? '';
-    this.overload = init.overload ?? '';
-    this.attributes =
-      init.attributes instanceof Attributes
-        ? init.attributes
-        : new Attributes(init.attributes ?? {});
-    this.phase = init.phase ?? 'forward';
-    this.origin = init.origin;
-    this.unit = init.unit;
-    for (const value of init.inputs) this.addInput(value);
-  }
-
-  get inputs(): readonly (Value | undefined)[] {
-    return this.operands;
-  }
-
-  /** The operand at index. @throws DiagnosticError model/invalid if it is left out */
-  input(index: number): Value {
-    const value = this.operands[index];
-    if (!value)
-      throw new DiagnosticError(
-        'model/invalid',
-        `node ${this.name} (${this.op})`,
-        `it has no operand ${index}`,
-      );
-    return value;
-  }
-
-  /** The result at index; throws if it is left out. */
-  output(index = 0): Value {
-    const value = this.outputs[index];
-    invariant(value, `node ${this.name} (${this.op}) has no output ${index}`);
-    return value;
-  }
-
-  addInput(value: Value | undefined): void {
-    value?.addUse(this, this.operands.length);
-    this.operands.push(value);
-    this.source = undefined;
-  }
-
-  setInput(index: number, value: Value | undefined): void {
-    while (this.operands.length <= index) this.operands.push(undefined);
-    this.operands[index]?.removeUse(this, index);
-    this.operands[index] = value;
-    value?.addUse(this, index);
-    this.source = undefined;
-  }
-
-  /** Drops the operands from index on. */
-  truncateInputs(index: number): void {
-    while (this.operands.length > index) {
-      const last = this.operands.length - 1;
-      this.operands[last]?.removeUse(this, last);
-      this.operands.pop();
-    }
-    this.source = undefined;
-  }
-
-  /** Records that a subgraph of this node reads an outer value. */
-  addCapture(value: Value): void {
-    this.captures.push(value);
-    value.addUse(this, -this.captures.length);
-  }
-
-  /** Lets subgraphs of this node read another outer value in the place of the one at index. */
-  setCapture(index: number, value: Value): void {
-    this.captures[index]?.removeUse(this, -1 - index);
-    this.captures[index] = value;
-    value.addUse(this, -1 - index);
-    this.source = undefined;
-  }
-
-  /** @internal kept by Graph.removeNode */
-  detach(): void {
-    this.operands.forEach((value, index) => value?.removeUse(this, index));
-    this.captures.forEach((value, index) => value.removeUse(this, -1 - index));
-    this.operands.length = 0;
-    this.captures.length = 0;
-  }
-}
+/** How far a search is with a node. */
+const [OPEN, DONE] = [1, 2];
 
 /** A graph with its nodes in execution order (call sort() after edits that may break it). */
 export class Graph {
@@ -361,9 +174,12 @@ export class Graph {
     const work = [...this.nodeSet].filter(dead);
     for (let node = work.pop(); node; node = work.pop()) {
       if (!this.nodeSet.has(node)) continue;
-      const producers = [...node.inputs, ...node.captures].map((v) => v?.producer);
+      const reads = [...node.reads];
       this.removeNode(node);
-      for (const p of producers) if (p && this.nodeSet.has(p) && dead(p)) work.push(p);
+      for (const value of reads) {
+        const producer = value?.producer;
+        if (producer && this.nodeSet.has(producer) && dead(producer)) work.push(producer);
+      }
     }
     for (const value of [...this.constantSet])
       if (!value.isUsed && !kept.has(value)) {
@@ -376,37 +192,48 @@ export class Graph {
 
   /** Orders the nodes so that producers come first; otherwise the present order is kept. Throws on a cycle. */
   sort(): void {
-    const done = new Set<Node>();
-    const open = new Set<Node>();
+    const done = new Uint8Array(number(this.nodeSet));
+    if (this.isSorted(done)) return;
+    done.fill(0);
     const order: Node[] = [];
+    const stack: Node[] = [];
     for (const root of this.nodeSet) {
-      const stack: Node[] = [root];
-      while (stack.length > 0) {
-        const node = stack[stack.length - 1];
-        if (!node) break;
-        if (done.has(node)) {
-          stack.pop();
-          continue;
-        }
-        open.add(node);
-        const pending: Node[] = [];
-        for (const v of [...node.inputs, ...node.captures]) {
-          const p = v?.producer;
-          if (p && !done.has(p)) {
-            invariant(!open.has(p), `the graph has a cycle through ${p.name}`);
-            pending.push(p);
+      if (done[root.place] === DONE) continue;
+      stack.push(root);
+      for (let node = stack.at(-1); node; node = stack.at(-1)) {
+        const { reads, place } = node;
+        const height = stack.length;
+        if (done[place] !== DONE) {
+          done[place] = OPEN;
+          // The first operand is to be computed first: it comes to lie on top.
+          for (let index = reads.length - 1; index >= 0; index--) {
+            const producer = reads[index]?.producer;
+            if (!producer || done[producer.place] === DONE) continue;
+            invariant(
+              done[producer.place] !== OPEN,
+              `the graph has a cycle through ${producer.name}`,
+            );
+            stack.push(producer);
           }
         }
-        if (pending.length > 0) stack.push(...pending.reverse());
-        else {
-          stack.pop();
-          open.delete(node);
-          done.add(node);
-          order.push(node);
-        }
+        if (stack.length > height) continue;
+        stack.pop();
+        if (done[place] === DONE) continue;
+        done[place] = DONE;
+        order.push(node);
       }
     }
     this.reorder(order);
+  }
+
+  /** @param done an entry for every node, 0 */
+  private isSorted(done: Uint8Array): boolean {
+    for (const node of this.nodeSet) {
+      for (const value of node.reads)
+        if (value?.producer && done[value.producer.place] !== DONE) return false;
+      done[node.place] = DONE;
+    }
+    return true;
   }
 
   /** Puts the nodes into the given order (a permutation of the present ones). */
@@ -414,23 +241,5 @@ export class Graph {
     invariant(order.length === this.nodeSet.size, 'an order must name every node once');
     this.nodeSet.clear();
     for (const node of order) this.nodeSet.add(node);
-  }
-}
-
-/** A model: the main graph and what the file says around it. */
-export class Model {
-  readonly graph = new Graph();
-  irVersion = 8;
-  /** Domain → version; '' = ai.onnx. */
-  readonly opsets = new Map<string, number>();
-  readonly metadata = new Map<string, string>();
-  producerName = '';
-  /** What nodes may call like operators. */
-  functions: readonly LocalFunction[] = [];
-  /** The reader's record of the file. */
-  source: unknown;
-
-  get opset(): number {
-    return this.opsets.get('') ?? this.opsets.get('ai.onnx') ?? 1;
   }
 }

@@ -4,4 +4,6 @@ export * from './attributes.js';
 export * from './body.js';
 export * from './clone.js';
 export * from './graph.js';
+export * from './model.js';
+export * from './node.js';
 export * from './tensor.js';

@@ -5,7 +5,9 @@
 import type { Attribute, Attributes } from './attributes.js';
 import { mapAttributes, mapGraphs, renameIn, renamedCaptures } from './body.js';
 import type { BodyNode, LocalFunction, Subgraph } from './body.js';
-import type { Graph, Model, Node, Value } from './graph.js';
+import type { Graph } from './graph.js';
+import type { Model } from './model.js';
+import type { Node, Value } from './node.js';
 import type { ConstantData, DataType, Tensor, TensorType } from './tensor.js';
 
 export interface PrintOptions {

@@ -2,7 +2,10 @@
 // reason. Invariant: each rule takes time linear in the size of the graph, so that it can run after every pass.
 
 import { DiagnosticError } from '../diagnostics/index.js';
-import type { Graph, Model, Node, Value } from './graph.js';
+import type { Graph } from './graph.js';
+import type { Model } from './model.js';
+import { number } from './node.js';
+import type { Node, Value } from './node.js';
 import { sameShape } from './tensor.js';
 
 export interface Problem {
@@ -15,11 +18,9 @@ export interface Problem {
 
 interface Context {
   readonly graph: Graph;
-  /** Node → its place in execution order. */
-  readonly position: ReadonlyMap<Node, number>;
   /** Every value that the graph defines, in order; one that is defined twice is listed twice. */
   readonly values: readonly Value[];
-  readonly defined: ReadonlySet<Value>;
+  readonly isDefined: (value: Value) => boolean;
 }
 
 type Report = (where: string, message: string) => void;
@@ -32,8 +33,6 @@ interface Rule {
 
 const ofNode = (node: Node): string => `node ${node.name} (${node.op})`;
 const ofValue = (value: Value): string => `value ${value.name}`;
-const operandsOf = (node: Node): Value[] =>
-  [...node.inputs, ...node.captures].filter((v) => v !== undefined);
 
 const rule = (id: number, name: string, check: Rule['check']): Rule => ({ id, name, check });
 
@@ -59,13 +58,13 @@ export const RULES: readonly Rule[] = [
       if (value.producer && value.producer.outputs[value.outputIndex] !== value)
         report(ofValue(value), `its producer ${value.producer.name} does not produce it`);
   }),
-  rule(3, 'uses-mirror-operands', ({ graph, defined }, report) => {
-    const reads = new Map<Value, number>();
+  rule(3, 'uses-mirror-operands', ({ graph, values, isDefined }, report) => {
+    const reads = new Uint32Array(values.length);
     for (const node of graph.nodes)
-      for (const value of operandsOf(node)) reads.set(value, (reads.get(value) ?? 0) + 1);
-    for (const value of defined) {
-      const { uses } = value;
-      for (const { node, index } of uses) {
+      for (const value of node.reads)
+        if (value && isDefined(value)) reads[value.place] = (reads[value.place] ?? 0) + 1;
+    for (const value of values) {
+      for (const { node, index } of value.uses) {
         const operand = index >= 0 ? node.inputs[index] : node.captures[-1 - index];
         if (!graph.has(node))
           report(ofValue(value), `it is used by ${ofNode(node)}, which is not in the graph`);
@@ -73,26 +72,32 @@ export const RULES: readonly Rule[] = [
           report(ofValue(value), `${ofNode(node)} does not read it as operand ${index}`);
       }
       // Each use is another operand, so equal numbers mean equal sets.
-      const count = reads.get(value) ?? 0;
-      if (uses.length !== count)
-        report(ofValue(value), `it has ${uses.length} uses and is read ${count} times`);
+      const count = reads[value.place] ?? 0;
+      if (value.useCount !== count)
+        report(ofValue(value), `it has ${value.useCount} uses and is read ${count} times`);
     }
   }),
-  rule(4, 'operands-defined', ({ graph, defined }, report) => {
+  rule(4, 'operands-defined', ({ graph, isDefined }, report) => {
     for (const node of graph.nodes)
-      for (const value of operandsOf(node))
-        if (!defined.has(value))
+      for (const value of node.reads)
+        if (value && !isDefined(value))
           report(ofNode(node), `operand ${value.name} is not an input, constant or result`);
   }),
-  rule(5, 'producers-before-users', ({ graph, position }, report) => {
-    for (const [node, at] of position)
-      for (const { producer, name } of operandsOf(node))
-        if (producer && graph.has(producer) && (position.get(producer) ?? 0) >= at)
-          report(ofNode(node), `it reads ${name} before ${producer.name} computes it`);
+  rule(5, 'producers-before-users', ({ graph }, report) => {
+    number(graph.nodes);
+    let at = 0;
+    for (const node of graph.nodes) {
+      for (const value of node.reads) {
+        const producer = value?.producer;
+        if (producer && producer.place >= at && graph.has(producer))
+          report(ofNode(node), `it reads ${value.name} before ${producer.name} computes it`);
+      }
+      at++;
+    }
   }),
-  rule(6, 'graph-outputs-defined', ({ graph, defined }, report) => {
+  rule(6, 'graph-outputs-defined', ({ graph, isDefined }, report) => {
     for (const value of graph.outputs)
-      if (!defined.has(value)) report(`output ${value.name}`, 'nothing in the graph defines it');
+      if (!isDefined(value)) report(`output ${value.name}`, 'nothing in the graph defines it');
   }),
   rule(7, 'nodes-named', ({ graph }, report) => {
     for (const node of graph.nodes) {
@@ -122,13 +127,13 @@ export const RULES: readonly Rule[] = [
 /** Every rule the model breaks; empty = well formed. */
 export function verifyGraph(model: Model): Problem[] {
   const { graph } = model;
-  const position = new Map<Node, number>();
-  for (const node of graph.nodes) position.set(node, position.size);
   const inputs = new Set(graph.inputs);
   const values: Value[] = [...graph.inputs];
   for (const value of graph.constants) if (!inputs.has(value)) values.push(value);
   for (const node of graph.nodes) for (const value of node.outputs) if (value) values.push(value);
-  const context: Context = { graph, position, values, defined: new Set(values) };
+  number(values);
+  const isDefined = (value: Value): boolean => values[value.place] === value;
+  const context: Context = { graph, values, isDefined };
   const problems: Problem[] = [];
   for (const { id, name, check } of RULES)
     check(context, (where, message) => problems.push({ rule: `R${id} ${name}`, where, message }));

@@ -7,9 +7,9 @@
 // same shape that nobody reads any more, the one freed last first; (4) else it gets memory of its own. Memory is
 // given back when the last tensor planned into the buffer has been read, so (3) holds it through the time between.
 
-import { byteSize } from '../ir/index.js';
+import { byteSize, number } from '../ir/index.js';
 import type { Graph, Node, Value } from '../ir/index.js';
-import { executionOrder } from '../schedule/index.js';
+import { AS_IT_IS, executionOrder } from '../schedule/index.js';
 import type { RunView } from '../schedule/index.js';
 import { fuse } from './fusion.js';
 import { isView, worksInPlace } from './kernels.js';
@@ -36,14 +36,17 @@ interface Slot extends Buffer {
   readonly key: string | undefined;
 }
 
+const readsOf = (node: Node, view: RunView): readonly (Value | undefined)[] =>
+  node.captures.length === 0 ? view.inputs(node) : [...view.inputs(node), ...node.captures];
+
 class Planner {
   readonly slots: Slot[] = [];
-  private readonly owner = new Map<Value, Slot>();
+  /** By the places of the values: where each lies, and how often the nodes that are run read it. */
+  private readonly owner: (Slot | undefined)[];
+  private readonly uses: Uint32Array;
   /** Free slots by shape, the one freed last at the end. */
   private readonly free = new Map<string, Slot[]>();
   private readonly results: ReadonlySet<Value>;
-  /** How often each value is read, by the nodes that are run. */
-  private readonly uses = new Map<Value, number>();
 
   constructor(
     graph: Graph,
@@ -52,10 +55,13 @@ class Planner {
     private readonly view: RunView,
   ) {
     this.results = new Set(graph.outputs);
+    const count = number(graph.values());
+    this.owner = Array.from({ length: count });
+    this.uses = new Uint32Array(count);
     for (const node of graph.nodes)
       if (!view.isGone(node))
-        for (const value of [...view.inputs(node), ...node.captures])
-          if (value) this.uses.set(value, (this.uses.get(value) ?? 0) + 1);
+        for (const value of readsOf(node, view))
+          if (value) this.uses[value.place] = (this.uses[value.place] ?? 0) + 1;
   }
 
   /** Gives every result of a node its memory, then lets go of what the node was the last to read. */
@@ -63,19 +69,22 @@ class Planner {
     node.outputs.forEach((value, index) => {
       if (value && !this.external.has(value)) this.place(node, value, index, now);
     });
-    for (const value of [...this.view.inputs(node), ...node.captures, ...node.outputs])
-      if (value) this.release(value, now);
+    for (const value of readsOf(node, this.view)) if (value) this.release(value, now);
+    for (const value of node.outputs) if (value) this.release(value, now);
   }
 
   private place(node: Node, value: Value, index: number, now: number): void {
     const source = node.inputs[0];
     if (index === 0 && isView(node) && source) {
-      const slot = this.owner.get(source);
+      const slot = this.owner[source.place];
       // A view of the caller's memory takes none.
       if (slot) this.add(slot, value);
       return;
     }
-    const slot = (index === 0 ? this.overwritable(node, value) : undefined) ?? this.takeFree(value);
+    const key = this.key(value);
+    const slot =
+      (index === 0 ? this.overwritable(node, value, key) : undefined) ??
+      (key === undefined ? undefined : this.free.get(key)?.pop());
     if (slot) {
       this.add(slot, value);
       return;
@@ -88,7 +97,7 @@ class Planner {
       first: now,
       last: now,
       readers: 0,
-      key: this.key(value),
+      key,
     };
     this.slots.push(made);
     this.add(made, value);
@@ -97,27 +106,21 @@ class Planner {
   private add(slot: Slot, value: Value): void {
     slot.values.push(value);
     // The node that makes a value counts as a reader until it has run, the caller for ever.
-    slot.readers += (this.uses.get(value) ?? 0) + 1 + (this.results.has(value) ? 1 : 0);
-    this.owner.set(value, slot);
+    slot.readers += (this.uses[value.place] ?? 0) + 1 + (this.results.has(value) ? 1 : 0);
+    this.owner[value.place] = slot;
   }
 
   /** The operand a kernel may write its result over: of the same shape, and this is its only reader left. */
-  private overwritable(node: Node, value: Value): Slot | undefined {
+  private overwritable(node: Node, value: Value, key: string | undefined): Slot | undefined {
     const operand = node.inputs[0];
-    const slot = operand && worksInPlace(node) ? this.owner.get(operand) : undefined;
+    const slot = operand && worksInPlace(node) ? this.owner[operand.place] : undefined;
     if (!operand || slot?.readers !== 1) return undefined;
     const isScalar = value.shape?.length === 0 && operand.shape?.length === 0;
-    const key = this.key(value);
     return isScalar || (key !== undefined && key === this.key(operand)) ? slot : undefined;
   }
 
-  private takeFree(value: Value): Slot | undefined {
-    const key = this.key(value);
-    return key === undefined ? undefined : this.free.get(key)?.pop();
-  }
-
   private release(value: Value, now: number): void {
-    const slot = this.owner.get(value);
+    const slot = this.owner[value.place];
     if (!slot) return;
     slot.last = now;
     if (--slot.readers > 0 || slot.key === undefined) return;
@@ -129,7 +132,7 @@ class Planner {
   /** Results of the graph that the caller gave no memory for live to the end. */
   finish(end: number): void {
     for (const value of this.results) {
-      const slot = this.owner.get(value);
+      const slot = this.owner[value.place];
       if (slot) slot.last = end;
     }
   }
@@ -137,11 +140,13 @@ class Planner {
 
 /**
  * @param external values whose memory the caller provides: graph inputs, constants, preallocated outputs
+ * @param optimized whether the executor's graph optimizer has been over the graph
  */
-export function simulate(graph: Graph, external: ReadonlySet<Value>): Execution {
-  const view = fuse(graph);
+export function simulate(graph: Graph, external: ReadonlySet<Value>, optimized = true): Execution {
+  const view = optimized ? fuse(graph) : AS_IT_IS;
+  const shapes = plannerShapes(executionOrder(graph));
   const order = executionOrder(graph, view);
-  const planner = new Planner(graph, external, plannerShapes(executionOrder(graph)), view);
+  const planner = new Planner(graph, external, shapes, view);
   order.forEach((node, index) => planner.run(node, index));
   planner.finish(order.length);
   return { order, buffers: planner.slots };

@@ -1,13 +1,14 @@
 // Live memory over the course of a step. In: a simulated execution. Out: the sum of live buffers at every node, the
 // peak and what it is made of. Invariant: at every node its operands and its results are both live.
 
+import { number } from '../ir/index.js';
 import type { Node, Value } from '../ir/index.js';
 import type { BufferCategory, PlanMemory } from '../plan/index.js';
 import type { Execution } from './executor.js';
 import { isView } from './kernels.js';
 import { workspaceBytes } from './workspace.js';
 
-export interface Profile extends Omit<PlanMemory, 'allocator'> {
+export interface Profile extends Omit<PlanMemory, 'allocator' | 'graphOptimization'> {
   /** Live bytes (workspace included) while each node of the order runs. */
   readonly live: Float64Array;
 }
@@ -35,14 +36,12 @@ export function profile(execution: Execution, category: (value: Value) => Buffer
     }
   });
   const byCategory: Partial<Record<BufferCategory, number>> = {};
-  const position = new Map<Node, number>();
-  order.forEach((node, index) => position.set(node, index));
+  number(order);
   for (const { bytes, first, last, values } of buffers) {
     if (first > peakAt || peakAt > last) continue;
     // What lies in it at that moment; a view is what it is a view of.
     const present = values.findLast(
-      ({ producer }) =>
-        producer && !isView(producer) && (position.get(producer) ?? Infinity) <= peakAt,
+      ({ producer }) => producer && !isView(producer) && producer.place <= peakAt,
     );
     const key = present && category(present);
     if (key) byCategory[key] = (byCategory[key] ?? 0) + bytes;

@@ -45,8 +45,7 @@ export function plannerShapes(order: readonly Node[]): (value: Value) => string 
       for (const value of node.outputs)
         if (value && !isStatic(value.type?.shape)) symbolic.add(value);
     }
-    for (const node of order)
-      for (const value of node.outputs) if (value) keys.set(value, keyOf(value.type));
+    for (const value of exact.keys()) keys.set(value, keyOf(value.type));
   } finally {
     for (const [value, type] of exact) value.type = type;
   }

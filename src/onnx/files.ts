@@ -133,6 +133,30 @@ export const atomicWriteWith = (path: string, body: Body): void => {
   atomicWriteAll([{ path, body }]);
 };
 
+/** Small pieces are written together: a graph has some for every node. */
+class Gathered {
+  private readonly buffer = new Uint8Array(1 << 18);
+  private filled = 0;
+
+  constructor(private readonly write: (bytes: Uint8Array) => void) {}
+
+  add(bytes: Uint8Array): void {
+    if (this.filled + bytes.length > this.buffer.length) this.flush();
+    if (bytes.length > this.buffer.length / 4) {
+      this.flush();
+      this.write(bytes);
+    } else {
+      this.buffer.set(bytes, this.filled);
+      this.filled += bytes.length;
+    }
+  }
+
+  flush(): void {
+    if (this.filled > 0) this.write(this.buffer.subarray(0, this.filled));
+    this.filled = 0;
+  }
+}
+
 /** A new file beside `path` with the content meant for it; nothing is left if that fails. */
 function writeTemporary(path: string, body: Body): string {
   const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
@@ -142,10 +166,14 @@ function writeTemporary(path: string, body: Body): string {
     const file = openSync(temporary, 'wx');
     fd = file;
     made = true;
-    body((bytes) => {
+    const writer = new Gathered((bytes) => {
       for (let at = 0; at < bytes.length;)
         at += writeSync(file, bytes, at, Math.min(bytes.length - at, 2 ** 30));
     });
+    body((bytes) => {
+      writer.add(bytes);
+    });
+    writer.flush();
     fsyncSync(file);
     fd = undefined;
     closeSync(file);

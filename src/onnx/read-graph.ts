@@ -246,7 +246,7 @@ class GraphReader {
   private orderNodes(nodes: ReadonlyMap<Node, Draft>): void {
     const done = new Set<Node>();
     for (const node of this.graph.nodes) {
-      for (const value of [...node.inputs, ...node.captures])
+      for (const value of node.reads)
         if (value?.producer && !done.has(value.producer)) {
           this.sort(nodes);
           return;
@@ -260,7 +260,7 @@ class GraphReader {
     const waiting = new Map<Node, number>();
     const ready: Node[] = [];
     for (const node of nodes.keys()) {
-      const producers = new Set([...node.inputs, ...node.captures].map((v) => v?.producer));
+      const producers = new Set(node.reads.map((v) => v?.producer));
       producers.delete(undefined);
       waiting.set(node, producers.size);
       if (producers.size === 0) ready.push(node);

@@ -2,6 +2,7 @@
 // written as the bytes it was read from, wherever its object ends up, as long as its name and the outer values its
 // subgraphs read are unchanged.
 
+import protobuf from 'protobufjs';
 import { mapGraphs, renameIn, toInt64 } from '../ir/index.js';
 import type { Attribute, BodyNode, LocalFunction, Subgraph } from '../ir/index.js';
 import { ATTRIBUTE, ATTRIBUTE_TYPE, recordOf } from './attribute.js';
@@ -60,7 +61,23 @@ function writeAttribute(
       out.field(ATTRIBUTE[kind], writeSubgraph(graph, target));
     return out;
   }
-  return new Output().add(encode('AttributeProto', { name, ...content(changed) }));
+  return new Output().add(plainAttribute(name, changed));
+}
+
+/** Attributes that were encoded before: a training step repeats a few hundred of them for every layer. */
+const encoded = new Map<string, Uint8Array>();
+const ENCODED_LIMIT = 4096;
+
+function plainAttribute(name: string, attribute: Attribute): Uint8Array {
+  const { kind, value } = attribute;
+  const isShort = typeof value === 'number' || (kind === 'ints' && value.length <= 16);
+  const key = isShort ? `${name}:${kind}:${String(value)}` : '';
+  const known = encoded.get(key);
+  // A float may be −0, which is written as 0 in the key.
+  if (known && !Object.is(value, -0)) return known;
+  const bytes = encode('AttributeProto', { name, ...content(attribute) });
+  if (isShort && !Object.is(value, -0) && encoded.size < ENCODED_LIMIT) encoded.set(key, bytes);
+  return bytes;
 }
 
 function content(attribute: Attribute): Messages['AttributeProto'] {
@@ -106,18 +123,16 @@ export function writeBodyNode(
   target: TensorTarget,
   rename: ReadonlyMap<string, string> = NOTHING,
 ): Output {
-  const content = new Output();
-  for (const name of node.inputs) content.field(NODE.input, bytesOf(name));
-  for (const name of node.outputs) content.field(NODE.output, bytesOf(name));
-  const { name, op: opType, domain, overload } = node;
-  content.add(
-    encode('NodeProto', {
-      name,
-      opType,
-      ...(domain ? { domain } : {}),
-      ...(overload ? { overload } : {}),
-    }),
-  );
+  const head = protobuf.Writer.create();
+  const field = (number: number, text: string): void =>
+    void head.uint32(number * 8 + 2).string(text);
+  for (const name of node.inputs) field(NODE.input, name);
+  for (const name of node.outputs) field(NODE.output, name);
+  field(NODE.name, node.name);
+  field(NODE.op, node.op);
+  if (node.domain) field(NODE.domain, node.domain);
+  if (node.overload) field(NODE.overload, node.overload);
+  const content = new Output().add(head.finish());
   for (const [key, attribute] of node.attributes.entries())
     content.field(NODE.attribute, writeAttribute(key, attribute, rename, target));
   return content;

@@ -2,7 +2,7 @@
 // value it makes has a type, so that gradient rules and lowerings can read shapes as they go.
 
 import { Attributes, InlineData, Tensor } from '../ir/index.js';
-import type { Attribute, Graph, Node, Phase, Value } from '../ir/index.js';
+import type { Attribute, DataType, Graph, Node, Phase, Value } from '../ir/index.js';
 import { inferNode } from './infer.js';
 import { REVNETIFY } from './definition.js';
 
@@ -23,10 +23,29 @@ export interface Scope {
   readonly unit?: string;
 }
 
+const PREFIX = `${REVNETIFY}.`;
+
 const opName = (name: string): { op: string; domain: string } =>
-  name.startsWith(`${REVNETIFY}.`)
-    ? { op: name.slice(REVNETIFY.length + 1), domain: REVNETIFY }
+  name.startsWith(PREFIX)
+    ? { op: name.slice(PREFIX.length), domain: REVNETIFY }
     : { op: name, domain: '' };
+
+/** What makes two small constants the same. */
+const keyOf = (
+  dtype: DataType,
+  dims: readonly number[],
+  elements: { join(separator: string): string },
+): string => `${dtype}[${dims.join(',')}]${elements.join(',')}`;
+
+const NONE = new Attributes({});
+
+function attributesOf(given: BuildOptions['attributes']): Attributes {
+  if (given === undefined) return NONE;
+  if (given instanceof Attributes) return given;
+  return new Attributes(
+    Object.entries(given).filter((e): e is [string, Attribute] => e[1] !== undefined),
+  );
+}
 
 /** Makes nodes and constants in one graph; every value it makes has a type. */
 export class Builder {
@@ -50,24 +69,15 @@ export class Builder {
   node(type: string, inputs: readonly (Value | undefined)[], options: BuildOptions = {}): Node {
     const { op, domain } = opName(type);
     const base = `${this.scope.path}/${options.name ?? op}`;
-    const entries =
-      options.attributes instanceof Attributes
-        ? options.attributes
-        : new Attributes(
-            Object.entries(options.attributes ?? {}).filter(
-              (e): e is [string, Attribute] => e[1] !== undefined,
-            ),
-          );
-    const count = options.outputs ?? 1;
+    const outputs = [base];
+    for (let i = 1; i < (options.outputs ?? 1); i++) outputs.push(`${base}.${i}`);
     const node = this.graph.addNode({
+      ...this.scope,
       op,
       domain,
       inputs,
-      outputs: Array.from({ length: count }, (_, i) => (i === 0 ? base : `${base}.${i}`)),
-      attributes: entries,
-      phase: this.scope.phase,
-      ...(this.scope.origin === undefined ? {} : { origin: this.scope.origin }),
-      ...(this.scope.unit === undefined ? {} : { unit: this.scope.unit }),
+      outputs,
+      attributes: attributesOf(options.attributes),
     });
     node.name = node.output().name;
     inferNode(node);
@@ -82,20 +92,14 @@ export class Builder {
   /** A constant; equal small ones are made once. */
   constant(tensor: Tensor, name = 'const'): Value {
     if (tensor.size > 64) return this.freshConstant(tensor, name);
-    const key = `${tensor.dtype}[${tensor.dims.join(',')}]${tensor.toArray().join(',')}`;
-    let value = this.constants.get(key);
-    if (value?.constant === undefined) {
-      value = this.freshConstant(tensor, name);
-      this.constants.set(key, value);
-    }
-    return value;
+    return this.shared(keyOf(tensor.dtype, tensor.dims, tensor.data), () => tensor, name);
   }
 
   /** A larger constant, made once per graph and key. */
-  shared(key: string, make: () => Tensor): Value {
+  shared(key: string, make: () => Tensor, name = key): Value {
     let value = this.constants.get(key);
     if (value?.constant === undefined) {
-      value = this.freshConstant(make(), key);
+      value = this.freshConstant(make(), name);
       this.constants.set(key, value);
     }
     return value;
@@ -108,11 +112,12 @@ export class Builder {
 
   /** A 0-d float32 constant. */
   scalar(value: number): Value {
-    return this.constant(Tensor.scalar(value));
+    return this.shared(keyOf('float32', [], [value]), () => Tensor.scalar(value), 'const');
   }
 
   /** A 1-d int64 constant. */
   ints(...values: number[]): Value {
-    return this.constant(Tensor.ints(values));
+    const key = keyOf('int64', [values.length], values);
+    return this.shared(key, () => Tensor.ints(values), 'const');
   }
 }

@@ -3,6 +3,7 @@
 export * from './axes.js';
 export * from './broadcast.js';
 export * from './builder.js';
+export { resolveConv, resolveConvTranspose } from './conv-geometry.js';
 export { siteOf } from './counter.js';
 export * from './definition.js';
 export * from './dims.js';
@@ -10,6 +11,7 @@ export * from './element-types.js';
 export * from './infer.js';
 export * from './interpret.js';
 export * from './random.js';
+export { resolvePool } from './pool-geometry.js';
 export { RANDOM_SOURCES, drawsAtRandom } from './random-source.js';
 export * from './registry.js';
 export * from './tensor-slice.js';

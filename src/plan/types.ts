@@ -5,7 +5,7 @@
 // change here: npm run schema.
 
 /** Raised when a field changes its meaning or goes away. */
-export const PLAN_SCHEMA_VERSION = 1;
+export const PLAN_SCHEMA_VERSION = 2;
 
 /**
  * A whole number of bytes, elements, samples or places.
@@ -134,6 +134,8 @@ export interface PlanMemory {
   /** What tensors are allocated with: the executor's arena (faster), or, where that would hold much more than is
    * live, the system's allocator. A runtime follows it. */
   readonly allocator: 'arena' | 'system';
+  /** What ONNX Runtime's graph optimizer is to do: nothing in a deep step, where it would take minutes. */
+  readonly graphOptimization: 'all' | 'none';
   /** Largest sum of buffers in use at once that are not weights, optimizer state or batch. */
   readonly activationBytes: Count;
   /** Node at which the sum of buffers and workspace is largest; what it is made of there. */

@@ -5,6 +5,7 @@
 // ONNX Runtime ignores the order of the file except in two places: it starts at the nodes nobody reads, the
 // last in the file first, and among a node's operands it visits the producer that is latest in the file first.
 
+import { number } from '../ir/index.js';
 import type { Graph, Node, Value } from '../ir/index.js';
 
 const isLeaf = (node: Node): boolean => node.outputs.every((v) => !v?.isUsed);
@@ -20,7 +21,7 @@ export function orderResults(graph: Graph, wanted: readonly Node[]): void {
   const leaves: Node[] = [];
   const depth = depths(graph);
   for (const node of graph.nodes) (isLeaf(node) ? leaves : inner).push(node);
-  inner.sort((a, b) => (depth.get(a) ?? 0) - (depth.get(b) ?? 0));
+  inner.sort((a, b) => (depth[a.place] ?? 0) - (depth[b.place] ?? 0));
   const at = (node: Node): number => rank.get(node) ?? -1;
   // The first to run stands last.
   leaves.sort((a, b) => at(b) - at(a));
@@ -33,19 +34,22 @@ export function orderResults(graph: Graph, wanted: readonly Node[]): void {
  * it is needed, rather than kept while the other operand is computed.
  *
  * Probes of one element stand as late as they can instead: among them the order they were made in decides.
+ * @returns by the places of the nodes, which it numbers
  */
-function depths(graph: Graph): Map<Node, number> {
-  const depth = new Map<Node, number>();
+function depths(graph: Graph): Int32Array {
+  const depth = new Int32Array(number(graph.nodes));
   for (const node of graph.nodes) {
     let most = 0;
-    for (const value of [...node.inputs, ...node.captures])
-      if (value?.producer) most = Math.max(most, depth.get(value.producer) ?? 0);
-    depth.set(node, most + 1);
+    for (const value of node.reads)
+      if (value?.producer) most = Math.max(most, depth[value.producer.place] ?? 0);
+    depth[node.place] = most + 1;
   }
   for (const node of [...graph.nodes].reverse()) {
-    const [reader, ...others] = node.outputs[0]?.users ?? [];
-    const isProbe = node.outputs.length === 1 && node.outputs[0]?.shape?.every((d) => d === 1);
-    if (isProbe && reader && others.length === 0) depth.set(node, (depth.get(reader) ?? 0) - 1);
+    const [result] = node.outputs;
+    if (node.outputs.length !== 1 || result?.useCount !== 1) continue;
+    const [reader] = result.users;
+    if (reader && result.shape?.every((d) => d === 1))
+      depth[node.place] = (depth[reader.place] ?? 0) - 1;
   }
   return depth;
 }
@@ -59,35 +63,42 @@ export interface RunView {
   isGone(node: Node): boolean;
 }
 
-const AS_IT_IS: RunView = {
+export const AS_IT_IS: RunView = {
   inputs: (node) => node.inputs,
   isNew: () => false,
   isGone: () => false,
 };
 
+/** How far the search is with a node. */
+const [NEW, OPEN, DONE] = [0, 1, 2];
+
 /** The order in which ONNX Runtime runs the nodes of a graph (its default, a depth-first search from the leaves). */
 export function executionOrder(graph: Graph, view: RunView = AS_IT_IS): Node[] {
-  const index = new Map<Node, number>();
-  for (const node of graph.nodes) if (!view.isNew(node)) index.set(node, index.size);
-  for (const node of graph.nodes) if (view.isNew(node)) index.set(node, index.size);
-  const at = (node: Node): number => index.get(node) ?? 0;
-  const stack: { node: Node; leave: boolean }[] = [];
-  for (const node of graph.nodes) if (isLeaf(node)) stack.push({ node, leave: false });
-  const seen = new Set<Node>();
+  const nodes = [...graph.nodes];
+  const made = nodes.filter((node) => view.isNew(node));
+  const visits = new Uint8Array(
+    number(made.length === 0 ? nodes : [...nodes.filter((node) => !view.isNew(node)), ...made]),
+  );
+  const stack = nodes.filter(isLeaf);
   const order: Node[] = [];
-  for (let top = stack.pop(); top; top = stack.pop()) {
-    const { node } = top;
-    if (top.leave) {
-      order.push(node);
-      continue;
+  for (let node = stack.at(-1); node; node = stack.at(-1)) {
+    const { place } = node;
+    if (visits[place] === NEW) {
+      visits[place] = OPEN;
+      const producers: Node[] = [];
+      for (const value of view.inputs(node)) {
+        const producer = value?.producer;
+        if (producer && visits[producer.place] === NEW && !producers.includes(producer))
+          producers.push(producer);
+      }
+      if (producers.length > 1) producers.sort((a, b) => a.place - b.place);
+      for (const producer of producers) stack.push(producer);
+      if (producers.length > 0) continue;
     }
-    if (seen.has(node)) continue;
-    seen.add(node);
-    stack.push({ node, leave: true });
-    const producers = new Set<Node>();
-    for (const value of view.inputs(node)) if (value?.producer) producers.add(value.producer);
-    for (const producer of [...producers].sort((a, b) => at(a) - at(b)))
-      if (!seen.has(producer)) stack.push({ node: producer, leave: false });
+    stack.pop();
+    if (visits[place] === DONE) continue;
+    visits[place] = DONE;
+    order.push(node);
   }
   return order;
 }

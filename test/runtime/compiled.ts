@@ -35,8 +35,8 @@ export function compileRuntime(folders: readonly string[] = RUNTIME): string {
   for (const folder of folders)
     for (const name of readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })) {
       const to = join(out, folder, name.replace(/ts$/, 'js'));
-      if (/\.(ts|json)$/.test(name)) mkdirSync(dirname(to), { recursive: true });
-      if (name.endsWith('.json')) copyFileSync(join(root, folder, name), to);
+      if (/\.(ts|json|py)$/.test(name)) mkdirSync(dirname(to), { recursive: true });
+      if (/\.(json|py)$/.test(name)) copyFileSync(join(root, folder, name), to);
       if (!name.endsWith('.ts')) continue;
       writeFileSync(to, transpiled(readFileSync(join(root, folder, name), 'utf8'), cache));
     }

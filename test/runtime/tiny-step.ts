@@ -181,6 +181,7 @@ function planOf(name: string, inputs: readonly PlanInput[]): Plan {
   const memory = {
     peakBytes: 0,
     allocator: 'arena' as const,
+    graphOptimization: 'all' as const,
     activationBytes: 0,
     peakNode: '',
     byCategory: {},

@@ -1,7 +1,7 @@
 // How far a float64 evaluation of ours is from PyTorch's. In: tensors by name. Out: the worst of them.
 
 import type { Evaluation } from '../autodiff/support.js';
-import type { Batch, Tensors } from './python.js';
+import type { Batch } from './python.js';
 
 /** The batch an evaluation was fed. */
 export function batchOf({ state, feeds }: Evaluation): Batch {
@@ -12,7 +12,10 @@ export function batchOf({ state, feeds }: Evaluation): Batch {
 }
 
 /** Largest ‖x − y‖ / ‖y‖ of any tensor; tensors below 1e-9 of the whole are measured against that. */
-export function worstTensor(x: ReadonlyMap<string, Float64Array>, y: Tensors): [number, string] {
+export function worstTensor(
+  x: ReadonlyMap<string, Float64Array>,
+  y: ReadonlyMap<string, Float64Array>,
+): [number, string] {
   const norm = (v: Float64Array): number => Math.hypot(...v);
   const whole = Math.hypot(...[...y.values()].map(norm));
   let worst: [number, string] = [0, ''];
