@@ -127,10 +127,10 @@ async function providersOf({ dir }: Job, plan: Plan): Promise<Record<string, num
 }
 
 const KIB = 1024;
-/** SwiftShader takes device memory in blocks far larger than this; JavaScript and what compiles shaders take smaller ones. */
-const BLOCK_BYTES = 2 ** 25;
+/** The driver hands device memory out of blocks of this size and larger; JavaScript and compiled shaders lie in smaller ones. */
+const BLOCK_BYTES = 2 ** 22;
 
-/** Resident bytes of the largest mappings of private memory without a name: the device memory of SwiftShader. */
+/** Resident bytes of the large mappings of private memory without a name: the device memory of SwiftShader. */
 function blockBytes(): number {
   let sum = 0;
   let counts = false;
