@@ -15,6 +15,9 @@ import type { Model, Tensor, Value } from '../ir/index.js';
 import { toInt64 } from '../ir/index.js';
 import { TensorData, dataFolders, encodeModel, writeModel } from '../onnx/index.js';
 
+/** ONNX Runtime's graph optimizer takes minutes for more nodes, as many as a deep step has (schedule/deep.ts). */
+const MANY = 16_000;
+
 /** Beyond this the weights of a model are handed over by way of a file. */
 const LARGE = 2 ** 30;
 
@@ -79,7 +82,8 @@ async function openSession(
     source: string | Uint8Array,
     extra: Readonly<Record<string, unknown>>,
   ): Promise<InferenceSession> => {
-    const options = { device, ...(threads === undefined ? {} : { threads }) };
+    const optimize = model.graph.nodes.size <= MANY;
+    const options = { device, optimize, ...(threads === undefined ? {} : { threads }) };
     const settings = settingsOf({ ...options, extra });
     try {
       return typeof source === 'string'
