@@ -56,7 +56,7 @@ class NaturalOrder implements Instrument {
 }
 
 /** The nodes nobody reads, at the end of the file, the other way round. */
-function reverseResults({ graph }: Model): void {
+export function reverseResults({ graph }: Model): void {
   const isRead = (node: Node): boolean => node.outputs.some((v) => v?.isUsed);
   const nodes = [...graph.nodes];
   graph.reorder([...nodes.filter(isRead), ...nodes.filter((n) => !isRead(n)).reverse()]);

@@ -96,7 +96,7 @@ function describe(device: Device, { answer, end, log }: Probed): DeviceReport {
     return { ...named, why: answer.why ?? end, get: 'npm install onnxruntime-node' };
   const known = answer === undefined || answer.known.includes(device);
   const why = known
-    ? (reasonOf(device, log) ?? answer?.why ?? end)
+    ? (reasonOf(device, answer, log) ?? answer?.why ?? end)
     : `onnxruntime-node has no such provider for ${process.platform} ${process.arch}`;
   const get = device === 'webgpu' ? WEBGPU_HINT : device === 'cuda' ? CUDA_HINT : undefined;
   return { ...named, why, ...(get === undefined ? {} : { get }) };
@@ -108,8 +108,13 @@ function nameOf(device: Device, log: string): string | undefined {
 }
 
 /** What is missing, more exactly than ONNX Runtime says it. */
-function reasonOf(device: Device, log: string): string | undefined {
-  if (device === 'webgpu' && process.platform === 'linux') return readVulkanLog(log).problem;
+function reasonOf(
+  device: Device,
+  answer: ProbeAnswer | undefined,
+  log: string,
+): string | undefined {
+  if (device === 'webgpu' && process.platform === 'linux')
+    return answer?.why?.includes('adapter') ? readVulkanLog(log).problem : undefined;
   if (device !== 'cuda') return undefined;
   const reasons = [
     nvidiaCards() === undefined ? 'there is no NVIDIA driver (nvidia-smi does not run)' : [],

@@ -28,4 +28,5 @@ const BACKENDS: Readonly<Record<Device, Backend>> = {
   cuda: cudaBackend,
 };
 
+/** What runs steps on a device. */
 export const backendOf = (device: Device): Backend => BACKENDS[device];

@@ -9,6 +9,8 @@ export interface VulkanLog {
 }
 
 const LOADER = 'Vulkan Loader Version';
+/** In the line of each driver that is looked at. */
+const DRIVER = 'ICD manifest file';
 /** A line of the list of devices; newer loaders put their name before it. */
 const DEVICE = /^(?:\[Vulkan Loader\] )?INFO[ |A-Z]*:\s+\[\d+\] (.*\S)/gm;
 /** Dawn, on a device it does not take: what it would need. */
@@ -18,8 +20,8 @@ export function readVulkanLog(log: string): VulkanLog {
   if (!log.includes(LOADER))
     return { devices: [], problem: 'there is no Vulkan loader (libvulkan.so.1)' };
   const devices = [...new Set([...log.matchAll(DEVICE)].map(([, name = '']) => name))];
-  if (devices.length === 0)
-    return { devices, problem: 'the Vulkan loader finds no device: no driver is installed' };
+  if (devices.length === 0 && !log.includes(DRIVER))
+    return { devices, problem: 'the Vulkan loader finds no driver' };
   const [, missing] = REFUSAL.exec(log) ?? [];
   return missing === undefined
     ? { devices }

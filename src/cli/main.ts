@@ -88,7 +88,7 @@ function handOver(program: Command, command: Command): void {
 const EXIT_CODES = `
 Exit codes: 0 done; 1 internal error; 2 wrong usage, file not found, data that does not fit;
 3 no residual block can be coupled; 4 verification failed; 5 the training diverged; 6 the model is unsupported or damaged;
-7 ONNX Runtime is missing; 130 interrupted.`;
+7 ONNX Runtime is missing, or the device cannot be used; 130 interrupted.`;
 
 /** Prints what went wrong: a message on stderr and, if JSON was asked for, an object on stdout. */
 function report(error: unknown, json: boolean): number {

@@ -12,7 +12,7 @@ import { gpt } from '../../fixtures/transformers.js';
 import { TrainingStep, readPlan } from '../../runtime/index.js';
 import { compile, writeFolder } from '../../src/compiler/index.js';
 import { exportTs } from '../../src/emit/ts/index.js';
-import { className, propertyName, quoted } from '../../src/emit/ts/names.js';
+import { arrayType, className, propertyName, quoted } from '../../src/emit/ts/names.js';
 import { HOOK_TIMEOUT, finished } from '../cli/program.js';
 import { compileRuntime } from '../runtime/compiled.js';
 
@@ -192,7 +192,7 @@ test('a network with a further input trains, and another folder is refused', asy
   const sides = plan.inputs
     .filter(({ role }) => role === 'side')
     .map(({ name, dtype, shape }) => {
-      const array = dtype === 'int64' ? 'BigInt64Array' : 'Float32Array';
+      const array = arrayType(dtype);
       return `${JSON.stringify(name)}: new ${array}(${shape.reduce((n, d) => n * d, 1)})`;
     });
   expect(sides.length).toBeGreaterThan(0);

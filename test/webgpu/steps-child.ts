@@ -9,7 +9,6 @@ import { placementsOf } from '../../runtime/device/placement.js';
 import { FALLBACK_ALLOWED } from '../../runtime/device/provider.js';
 import type { Device } from '../../runtime/index.js';
 import { TrainingStep, loadRuntime, readPlan } from '../../runtime/index.js';
-import { collectGarbage } from '../../runtime/memory.js';
 import { initialState } from '../../runtime/parameters.js';
 import { settingsOf, tensorOf } from '../../runtime/session.js';
 import type { Plan, PlanInput } from '../../src/plan/index.js';
@@ -21,7 +20,7 @@ export interface Job {
   readonly lr: number;
   /** Run once more, to list which provider ran what. */
   readonly profile?: boolean;
-  /** Measure what the process holds that is no small block and not JavaScript's. */
+  /** Count the device's memory, which SwiftShader has in this process. */
   readonly memory?: boolean;
 }
 
@@ -40,7 +39,7 @@ export interface Report {
   /** Sum of absolute values of all weights after the last step. */
   readonly weightSum: number;
   readonly providers: Readonly<Record<string, number>>;
-  /** Bytes of large blocks after the last step, above those before the first. */
+  /** Device memory after the last step, above that before the first. */
   readonly blockBytes: number;
 }
 
@@ -128,33 +127,22 @@ async function providersOf({ dir }: Job, plan: Plan): Promise<Record<string, num
 }
 
 const KIB = 1024;
-/** From here on glibc, told so by the environment, takes a block of its own from the system. */
-const LARGE_KIB = 128;
+/** The driver hands device memory out of blocks of this size and larger; JavaScript and compiled shaders lie in smaller ones. */
+const BLOCK_BYTES = 2 ** 22;
 
-/**
- * Resident bytes of private memory without a name: large blocks, which is where a device made of software keeps its
- * buffers. Not in it: the heap of small blocks, code, compiled shaders (all of which have names), and JavaScript's own.
- */
-async function blockBytes(): Promise<number> {
-  await settle();
+/** Resident bytes of the large mappings of private memory without a name: the device memory of SwiftShader. */
+function blockBytes(): number {
   let sum = 0;
   let counts = false;
   for (const line of readFileSync('/proc/self/smaps', 'utf8').split('\n')) {
-    const header = /^[0-9a-f]+-[0-9a-f]+ (\S+) \S+ \S+ \d+\s*(.*)$/.exec(line);
-    if (header) counts = header[1] === 'rw-p' && header[2] === '';
-    const kib = Number(/^Rss:\s+(\d+) kB$/.exec(line)?.[1] ?? 0);
-    if (counts && kib >= LARGE_KIB) sum += kib * KIB;
+    const [header, from = '', to = '', rights, name] =
+      /^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \d+\s*(.*)$/.exec(line) ?? [];
+    if (header !== undefined)
+      counts =
+        rights === 'rw-p' && name === '' && parseInt(to, 16) - parseInt(from, 16) >= BLOCK_BYTES;
+    else if (counts) sum += Number(/^Rss:\s+(\d+) kB$/.exec(line)?.[1] ?? 0) * KIB;
   }
-  const { heapTotal, external } = process.memoryUsage();
-  return sum - heapTotal - external;
-}
-
-/** Gives back what is garbage: JavaScript's own memory is known only by what it has reserved. */
-async function settle(): Promise<void> {
-  for (let round = 0; round < 3; round++) {
-    collectGarbage();
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
+  return sum;
 }
 
 async function run(job: Job): Promise<Report> {
@@ -164,13 +152,13 @@ async function run(job: Job): Promise<Report> {
   const step = await TrainingStep.open(dir, plan, { device });
   const [losses, correct]: [number[], number[]] = [[], []];
   const batch = batchOf(plan);
-  const before = job.memory ? await blockBytes() : 0;
+  const before = job.memory ? blockBytes() : 0;
   for (let i = 0; i < steps; i++) {
     const result = await step.run({ ...batch, learningRate: lr });
     losses.push(result.loss);
     correct.push(result.correct);
   }
-  const grown = job.memory ? (await blockBytes()) - before : 0;
+  const grown = job.memory ? blockBytes() - before : 0;
   const own = calls.slice();
   await step.download();
   const weights = [...step.weights().values()];

@@ -58,7 +58,7 @@ export function exportTs(
 }
 
 /** The text of the module. */
-export function trainingModule(plan: Plan): string {
+function trainingModule(plan: Plan): string {
   const { model, assumptions, recipe } = plan;
   const project = new Project({
     useInMemoryFileSystem: true,
