@@ -2,7 +2,7 @@
 // autograd on the original network. Measured by bench/gpu/step.py, on the CPU.
 
 import { spawnSync } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
@@ -34,8 +34,7 @@ function measured(
     readonly copies?: number;
   },
 ): Measured {
-  const dir = join(folder, JSON.stringify([settings, request]).replace(/\W+/g, '-'));
-  mkdirSync(dir);
+  const dir = mkdtempSync(join(folder, 'package-'));
   const { path } = packageOf(make(), dir, { batch: 2, ...settings });
   const asked = {
     package: path,
