@@ -7,7 +7,7 @@ import type { Plan } from '../../plan/index.js';
 import { classesOf } from './classes.js';
 import type { Instance } from './classes.js';
 import { quoted } from './code.js';
-import { className, identifier, unique } from './names.js';
+import { className, identifier, unique, variableOf } from './names.js';
 import type { Network, NetworkUnit } from './network.js';
 import { stagesOf } from './stages.js';
 import type { Stage } from './stages.js';
@@ -170,14 +170,7 @@ class ModelWriter {
   }
 
   private variable(value: Value): string {
-    const name = this.variables.get(value);
-    if (name === undefined)
-      throw new DiagnosticError(
-        'export/operator',
-        `value ${value.name}`,
-        'it is read before it is there',
-      );
-    return name;
+    return variableOf(this.variables, value);
   }
 
   private record(prefix: string, { draft, partNames }: Instance): void {

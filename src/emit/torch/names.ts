@@ -1,6 +1,7 @@
 // Names in the generated Python. In: names of weights and nodes, which may be any text. Out: identifiers that follow them.
 // Invariant: what comes out is an identifier, and no word of the language.
 
+import { DiagnosticError } from '../../diagnostics/index.js';
 import type { Node, Value } from '../../ir/index.js';
 
 const RESERVED: ReadonlySet<string> = new Set(
@@ -82,4 +83,16 @@ export function commonLength(places: readonly (readonly string[])[]): number {
   let length = 0;
   while (length < most && places.every((place) => place[length] === first[length])) length++;
   return Math.max(0, length);
+}
+
+/** What a value is called where it is read. @throws DiagnosticError export/operator */
+export function variableOf(variables: ReadonlyMap<Value, string>, value: Value): string {
+  const name = variables.get(value);
+  if (name === undefined)
+    throw new DiagnosticError(
+      'export/operator',
+      `value ${value.name}`,
+      'it is read before it is there',
+    );
+  return name;
 }

@@ -2,7 +2,6 @@
 // holes for sizes. Invariant: a variable's name is taken over by what is computed from it as soon as nothing else
 // reads it, so that Python lets go of it as the schedule does.
 
-import { DiagnosticError } from '../../diagnostics/index.js';
 import { elementCount } from '../../ir/index.js';
 import type { Attributes, Dim, Node, Shape, Value } from '../../ir/index.js';
 import { Code, floatSize, listed, numberText, py, size } from './code.js';
@@ -11,6 +10,7 @@ import { TORCH_TYPES } from './ops/layout.js';
 import { writerOf } from './ops/index.js';
 import { partOf, unsupported } from './writing.js';
 import type { Holding, Part, Writing } from './writing.js';
+import { variableOf } from './names.js';
 
 /** The body of a module, before it is known which sizes its class takes as arguments. */
 export interface Draft {
@@ -71,14 +71,7 @@ class UnitWriter {
   }
 
   private variable(value: Value): string {
-    const name = this.variables.get(value);
-    if (name === undefined)
-      throw new DiagnosticError(
-        'export/operator',
-        `value ${value.name}`,
-        'it is read before it is there',
-      );
-    return name;
+    return variableOf(this.variables, value);
   }
 
   private writeNode(node: Node): void {
