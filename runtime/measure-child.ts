@@ -1,7 +1,6 @@
 // The measuring process (see measure.ts). In: one message with the job. Out: one message with the answer.
 // Invariant: between the base and the last step nothing is loaded or allocated that a training would not need.
 
-import { prefersArena } from './allocator.js';
 import { cpus, platform, release } from 'node:os';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DiagnosticError } from '../src/diagnostics/index.js';
@@ -26,8 +25,8 @@ async function measureHere(job: MeasureJob): Promise<Measurement> {
   const buffers = buffersOf(data, wanted.batch, wanted.sides);
   loader.next(buffers);
   const { inPlace, device } = job;
-  const arena = job.arena ?? prefersArena(plan);
-  const step = await TrainingStep.open(job.dir, plan, { threads, arena, inPlace, device });
+  const allocator = job.allocator ?? plan.memory.plan.allocator;
+  const step = await TrainingStep.open(job.dir, plan, { threads, allocator, inPlace, device });
   const { env } = await loadRuntime();
 
   await settleMemory();

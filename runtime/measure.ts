@@ -6,7 +6,7 @@
 //   activationBytes = peakBytes: everything above the loaded model counts as activation, that is, also weight
 //   gradients, workspace of operators, what the allocator holds and does not use, and copies of outputs, where the
 //   binding makes any (outputCopyBytes).
-// A training runs with the same settings: the allocator its size asks for (allocator.ts), outputs not copied
+// A training runs with the same settings: the allocator its plan asks for (allocator.ts), outputs not copied
 // (end-marker.ts).
 // On Linux the kernel's own mark is read (VmHWM, reset through /proc/self/clear_refs), elsewhere a second thread
 // samples the resident size every millisecond. Invariant: the calling process does not influence the figures.
@@ -17,7 +17,7 @@ import type { DiagnosticCode } from '../src/diagnostics/index.js';
 import { childProgram } from './child.js';
 import type { Device } from './device/provider.js';
 import { MALLOC_ENVIRONMENT } from './allocator.js';
-import type { PlanMeasurement } from '../src/plan/index.js';
+import type { Allocator, PlanMeasurement } from '../src/plan/index.js';
 
 export interface MeasureOptions {
   /** At least 1; the first is not timed unless it is the only one. Default 3. */
@@ -28,8 +28,8 @@ export interface MeasureOptions {
   readonly threads?: number;
   /** What runs the steps. The bytes are those of the process, not of a GPU's own memory. Default: the CPU. */
   readonly device?: Device;
-  /** ONNX Runtime's own allocator. Default by size, as in training. */
-  readonly arena?: boolean;
+  /** Where tensors get their memory from. Default: as the plan says. */
+  readonly allocator?: Allocator;
   /** Default true. */
   readonly inPlace?: boolean;
   /** Default 0.01. */
@@ -59,10 +59,10 @@ export interface Measurement {
 }
 
 /** What the child is asked to do. */
-export interface MeasureJob extends Required<Omit<MeasureOptions, 'threads' | 'arena'>> {
+export interface MeasureJob extends Required<Omit<MeasureOptions, 'threads' | 'allocator'>> {
   readonly dir: string;
   readonly threads?: number;
-  readonly arena?: boolean;
+  readonly allocator?: Allocator;
 }
 
 /** What it answers. */
@@ -94,7 +94,7 @@ export async function measure(dir: string, options: MeasureOptions = {}): Promis
     variant: options.variant ?? 'plan',
     device: options.device ?? 'cpu',
     ...(options.threads === undefined ? {} : { threads: options.threads }),
-    ...(options.arena === undefined ? {} : { arena: options.arena }),
+    ...(options.allocator === undefined ? {} : { allocator: options.allocator }),
   };
   const answer = await ask(job);
   if (answer.kind === 'done') return answer.result;

@@ -2,6 +2,7 @@
 // Invariant: a setting that makes no sense is refused before anything is loaded.
 
 import { DiagnosticError } from '../src/diagnostics/index.js';
+import type { Allocator } from '../src/plan/index.js';
 import type { Augment } from './data/index.js';
 import { DEVICES } from './device/provider.js';
 import type { Device } from './device/provider.js';
@@ -35,8 +36,8 @@ export interface TrainOptions extends OptimizerSettings {
   readonly prefetch?: boolean;
   /** Default true; false keeps old and new weights apart, and takes more memory. */
   readonly inPlace?: boolean;
-  /** ONNX Runtime's own allocator; false trades time for memory. Default by the size of the step. */
-  readonly arena?: boolean;
+  /** Where tensors get their memory from. Default: as the plan says. */
+  readonly allocator?: Allocator;
   /** A file for one line per step: CSV where its name ends in .csv, else JSON. */
   readonly log?: string;
   /** Measure accuracy on the test split after every so many steps too. */

@@ -7,6 +7,7 @@ import { availableParallelism } from 'node:os';
 import { dirname } from 'node:path';
 import type * as ort from 'onnxruntime-node';
 import { DiagnosticError } from '../src/diagnostics/index.js';
+import type { Allocator } from '../src/plan/index.js';
 import type { SideArray } from './data/index.js';
 import { deviceError, providersOf, sectionOf } from './device/provider.js';
 import type { Device } from './device/provider.js';
@@ -17,11 +18,8 @@ export type Runtime = typeof ort;
 export interface SessionOptions {
   /** Threads inside one operator; default: the number of cores. */
   readonly threads?: number;
-  /**
-   * ONNX Runtime's own allocator, which keeps what it once took. Default true. Training steps choose by size: see
-   * allocator.ts.
-   */
-  readonly arena?: boolean;
+  /** Where tensors get their memory from. Default: the arena; a training step does as its plan says. */
+  readonly allocator?: Allocator;
   /** Whether ONNX Runtime rewrites the graph before it runs it. Default true; a plan says no for a deep step. */
   readonly optimize?: boolean;
   /** Further session settings, by section: `{ intra_op: { allow_spinning: '0' } }`. */
@@ -86,13 +84,13 @@ function sessionError(
 
 /** @throws DiagnosticError usage/option */
 export function settingsOf(options: SessionOptions): ort.InferenceSession.SessionOptions {
-  const { device = 'cpu' } = options;
+  const { device = 'cpu', allocator = 'arena' } = options;
   const section = { ...sectionOf(device), ...options.extra };
   return {
     graphOptimizationLevel: options.optimize === false ? 'disabled' : 'all',
-    // A memory pattern adds up all buffers of a step; the point is that they share memory.
-    enableMemPattern: false,
-    enableCpuMemArena: options.arena ?? true,
+    // Beside an arena, which keeps what the first step took, the block of a pattern would be memory taken twice.
+    enableMemPattern: allocator === 'pattern',
+    enableCpuMemArena: allocator === 'arena',
     intraOpNumThreads: threadCount(options.threads),
     logSeverityLevel: 3,
     ...providersOf(device),

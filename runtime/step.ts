@@ -63,7 +63,8 @@ export class TrainingStep {
     const { inPlace = true, steps = 0, seed = 0, ...others } = options;
     const { backend = backendOf(options.device ?? 'cpu'), ...rest } = others;
     const { state = initialState(dir, plan), ...given } = rest;
-    const session = { optimize: plan.memory.plan.graphOptimization === 'all', ...given };
+    const { graphOptimization, allocator } = plan.memory.plan;
+    const session = { optimize: graphOptimization === 'all', allocator, ...given };
     const path = join(dir, plan.model.train);
     const runner = await backend.prepare({ path, plan, state, inPlace, session });
     return new TrainingStep(dir, plan, runner, steps, seed);

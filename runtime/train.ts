@@ -6,7 +6,6 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { DiagnosticError } from '../src/diagnostics/index.js';
 import type { Plan } from '../src/plan/index.js';
-import { prefersArena } from './allocator.js';
 import { Checkpoints } from './checkpoint.js';
 import type { Checkpoint, Standing } from './checkpoint.js';
 import { canPrefetch, closeDataset, loadDataset, openFeed, openPrefetch } from './data/index.js';
@@ -154,7 +153,7 @@ async function trainOn(run: Run, log: TrainingLog | undefined): Promise<TrainRes
   const step = await TrainingStep.open(dir, plan, {
     ...session(options),
     device: options.device ?? 'cpu',
-    arena: options.arena ?? prefersArena(plan),
+    ...(options.allocator ? { allocator: options.allocator } : {}),
     inPlace: options.inPlace ?? true,
     seed: run.settings.seed,
     ...(from ? { state: from.state, steps: from.step } : {}),

@@ -10,25 +10,31 @@ export type Device = (typeof DEVICES)[number];
 
 type Providers = Pick<
   InferenceSession.SessionOptions,
-  'executionProviders' | 'logSeverityLevel' | 'enableCpuMemArena'
+  'executionProviders' | 'logSeverityLevel' | 'enableCpuMemArena' | 'enableMemPattern'
 >;
 
 /** Of ONNX Runtime's log: what it would print of a refusal, the refusal itself says. */
 const FATAL_ONLY = 4;
 
-/** Session options that choose the device; the CPU's are the defaults. */
+/** Session options that choose the device. The plan's allocator is that of the CPU. */
 export function providersOf(device: Device): Providers {
   switch (device) {
     case 'cpu':
       return { executionProviders: ['cpu'] };
     case 'cuda':
-      return { executionProviders: ['cuda', 'cpu'], logSeverityLevel: FATAL_ONLY };
+      return {
+        executionProviders: ['cuda', 'cpu'],
+        logSeverityLevel: FATAL_ONLY,
+        enableCpuMemArena: true,
+        enableMemPattern: false,
+      };
     case 'webgpu':
       return {
         // `simple` keeps buffers by their exact size: a step asks for the same sizes every time.
         executionProviders: [{ name: 'webgpu', storageBufferCacheMode: 'simple' }],
         logSeverityLevel: FATAL_ONLY,
         enableCpuMemArena: false,
+        enableMemPattern: false,
       };
   }
 }

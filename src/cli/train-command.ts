@@ -21,8 +21,8 @@ import type {
 } from '../../runtime/index.js';
 import { loadCoupled } from '../compiler/index.js';
 import { DiagnosticError, EXIT } from '../diagnostics/index.js';
-import { recordMeasurement } from '../plan/index.js';
-import type { PlanMeasurement } from '../plan/index.js';
+import { ALLOCATORS, recordMeasurement } from '../plan/index.js';
+import type { Allocator, PlanMeasurement } from '../plan/index.js';
 import { interruptible } from './interrupt.js';
 import {
   columns,
@@ -54,6 +54,7 @@ interface Options {
   readonly augment: boolean;
   readonly evaluate: boolean;
   readonly inPlace: boolean;
+  readonly allocator?: Allocator;
   readonly prefetch: boolean;
   readonly log?: string;
   readonly evaluateEvery?: number;
@@ -111,6 +112,11 @@ export function addTrainCommand(program: Command): void {
     .option('--no-augment', 'no random crops and flips')
     .option('--no-evaluate', 'do not measure accuracy (or loss) on the test split at the end')
     .option('--no-prefetch', 'prepare batches between steps and not in a second thread')
+    .option(
+      '--allocator <name>',
+      'where tensors get their memory from: pattern, arena or system (default: as the plan says)',
+      oneOf('--allocator', ALLOCATORS),
+    )
     .option('--no-in-place', 'keep old and new weights apart')
     .option(
       '--evaluate-every <n>',
@@ -159,6 +165,7 @@ async function measureCommand(dir: string, options: Options): Promise<void> {
     steps: options.steps ?? DEFAULT_MEASURE_STEPS,
     seed: options.seed,
     inPlace: options.inPlace,
+    ...(options.allocator ? { allocator: options.allocator } : {}),
     device: options.device,
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
@@ -208,6 +215,7 @@ function trainOptions(options: Options, data: string): TrainOptions {
     seed: options.seed,
     evaluate: options.evaluate,
     inPlace: options.inPlace,
+    ...(options.allocator ? { allocator: options.allocator } : {}),
     device: options.device,
     prefetch: options.prefetch,
     ...(options.augment ? {} : { augment: false }),
@@ -236,7 +244,10 @@ async function trainCommand(dir: string, options: Options): Promise<void> {
       'pass --data FOLDER, or --measure to only measure a few steps',
     );
   checkFolder(dir);
-  if (options.device === 'cpu' && needsMallocEnvironment(readPlan(dir).plan)) {
+  if (
+    options.device === 'cpu' &&
+    needsMallocEnvironment(options.allocator ?? readPlan(dir).plan.memory.plan.allocator)
+  ) {
     process.exitCode = await startAgain();
     return;
   }

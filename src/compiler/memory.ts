@@ -3,15 +3,15 @@
 //
 // activationBytes is the largest sum of buffers the executor has asked its arena for and not yet given back; it
 // contains what its plan holds between two tensors in one buffer (memory/executor.ts). peakBytes is how much memory
-// has been touched by the end of the step: the same and the operators' workspace, laid out in the arena.
+// has been touched by the end of the step: the same and the operators' workspace, as the allocator lays them out.
 
 import type { CompileState } from '../../passes/index.js';
 import { invariant } from '../diagnostics/index.js';
 import { ELEMENT_BYTES, isStatic } from '../ir/index.js';
 import type { Node, Value } from '../ir/index.js';
-import { arenaUse, profile, simulate, workspaceBytes } from '../memory/index.js';
+import { arenaUse, patternBytes, profile, simulate, workspaceBytes } from '../memory/index.js';
 import type { Execution, Profile } from '../memory/index.js';
-import type { BufferCategory, PlanBuffer, PlanMemory, PlanStep } from '../plan/index.js';
+import type { Allocator, BufferCategory, PlanBuffer, PlanMemory, PlanStep } from '../plan/index.js';
 
 /** Buffers below this size (scalars, channel statistics, shapes) are not listed one by one in the plan. */
 const LISTED_BYTES = 64 * 1024;
@@ -47,16 +47,26 @@ export interface StepMemory {
 }
 
 /**
- * The arena keeps what lies between tensors of different sizes, which fresh memory for every tensor avoids at 10 to 50 %
- * more processor time. Small steps always use it; large ones never (a ResNet-50's would lose a quarter); those between
- * use it where it loses little.
+ * Fresh memory for every tensor (a ResNet-50 at 224x224 asks for 11 GB in the course of a step) takes up to twice the
+ * time, because the system hands it out page by page. A pattern and the arena do not, and lose what lies between
+ * tensors of different sizes. So the one of them that loses less, unless it loses much of a large step.
  */
 const SMALL_STEP = 64e6;
-const LARGE_STEP = 256e6;
-const LITTLE_LOSS = 1.1;
+const LARGE_LOSS = 1.25;
 
-const prefersArena = (arenaBytes: number, liveBytes: number): boolean =>
-  arenaBytes < SMALL_STEP || (arenaBytes < LARGE_STEP && arenaBytes <= LITTLE_LOSS * liveBytes);
+function choose(
+  execution: Execution,
+  liveBytes: number,
+): { readonly allocator: Allocator; readonly peakBytes: number } {
+  const scratch = execution.order.reduce((most, node) => Math.max(most, workspaceBytes(node)), 0);
+  // The first step lays out the pattern, and runs on fresh memory.
+  const pattern = Math.max(patternBytes(execution) + scratch, liveBytes);
+  const arena = arenaUse(execution, workspaceBytes).residentBytes;
+  const peakBytes = Math.min(pattern, arena);
+  if (peakBytes > Math.max(SMALL_STEP, LARGE_LOSS * liveBytes))
+    return { allocator: 'system', peakBytes: liveBytes };
+  return { allocator: pattern <= arena ? 'pattern' : 'arena', peakBytes };
+}
 
 /** Simulates a built step: predicted peak, step by step. */
 export function describeMemory(state: CompileState): StepMemory {
@@ -67,9 +77,7 @@ export function describeMemory(state: CompileState): StepMemory {
   const category = categories(state);
   const measured = profile(execution, category);
   const { activationBytes, peakNode, byCategory } = measured;
-  const arenaBytes = arenaUse(execution, workspaceBytes).residentBytes;
-  const allocator = prefersArena(arenaBytes, measured.peakBytes) ? 'arena' : 'system';
-  const peakBytes = allocator === 'arena' ? arenaBytes : measured.peakBytes;
+  const { allocator, peakBytes } = choose(execution, measured.peakBytes);
   const { steps, stepOf } = stretches(execution, measured);
   return {
     memory: {

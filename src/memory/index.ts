@@ -4,6 +4,7 @@ export * from './arena.js';
 export * from './executor.js';
 export * from './fusion.js';
 export * from './kernels.js';
+export * from './pattern.js';
 export * from './profile.js';
 export * from './shapes.js';
 export * from './workspace.js';

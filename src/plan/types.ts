@@ -126,14 +126,20 @@ export interface PlanBuffer {
   readonly lastStep: Count;
 }
 
+/**
+ * Where the tensors of a step get their memory from. pattern: one block for the whole step, laid out from the step
+ * before it. arena: pieces of what the executor has taken from the system once and keeps. system: fresh memory for
+ * every tensor, the least bytes, and up to twice the time. */
+export const ALLOCATORS = ['pattern', 'arena', 'system'] as const;
+export type Allocator = (typeof ALLOCATORS)[number];
+
 /** Predicted memory of one way of training, above the loaded model (weights, optimizer state, batch). */
 export interface PlanMemory {
   /** Memory the executor has resident at its highest: live buffers and the operators' own workspace, with what
-   * the arena, where it is used, loses between them. */
+   * the allocator loses between them. */
   readonly peakBytes: Count;
-  /** What tensors are allocated with: the executor's arena (faster), or, where that would hold much more than is
-   * live, the system's allocator. A runtime follows it. */
-  readonly allocator: 'arena' | 'system';
+  /** What tensors are allocated with; a runtime follows it, unless it is told otherwise. */
+  readonly allocator: Allocator;
   /** What ONNX Runtime's graph optimizer is to do: nothing in a deep step, where it would take minutes. */
   readonly graphOptimization: 'all' | 'none';
   /** Largest sum of buffers in use at once that are not weights, optimizer state or batch. */

@@ -147,7 +147,7 @@ describe.each(NETWORKS)('%s', (_, make, more, limit) => {
     expect(worst / peak).toBeLessThan(limit);
 
     const { heldBytes, residentBytes } = arenaUse(run, workspaceBytes);
-    expect(memory.peakBytes).toBe(residentBytes);
+    if (memory.allocator === 'arena') expect(memory.peakBytes).toBe(residentBytes);
     expect(residentBytes).toBeGreaterThanOrEqual(memory.activationBytes);
     expect(Math.max(...kernels.map((k) => k.held)) / heldBytes).toBeCloseTo(1, 1);
   }, 120_000);

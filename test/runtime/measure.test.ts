@@ -26,13 +26,15 @@ afterAll(() => {
 const folder = (): string => mkdtempSync(join(dir, 'case-'));
 
 test.each([
-  [200 * MB, true],
-  [200 * MB, false],
-  [400 * MB, true],
-])('an intermediate of %d bytes is seen (arena %j)', async (bytes, arena) => {
+  [200 * MB, 'arena' as const],
+  [200 * MB, 'system' as const],
+  [200 * MB, 'pattern' as const],
+  [400 * MB, 'arena' as const],
+])('an intermediate of %d bytes is seen (%s)', async (bytes, allocator) => {
   const at = folder();
   writeLargeStep(at, bytes);
-  const { measured, losses } = await measure(at, { steps: 3, threads: 1, arena, variant: 'large' });
+  const options = { steps: 3, threads: 1, allocator, variant: 'large' };
+  const { measured, losses } = await measure(at, options);
   expect(losses).toHaveLength(3);
   expect(measured.peakBytes).toBeGreaterThan(0.9 * bytes);
   expect(measured.peakBytes).toBeLessThan(1.1 * bytes);
