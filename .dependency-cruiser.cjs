@@ -10,9 +10,9 @@ const layers = [
   'src/schedule',
   'src/autodiff',
   'src/lowering',
-  'passes',
   'src/plan',
   'src/memory',
+  'passes',
   'src/compiler',
 ];
 

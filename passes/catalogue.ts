@@ -22,6 +22,7 @@ import { lowerGradients } from './lower-gradients.js';
 import { partitionChannels } from './partition-channels.js';
 import { orderStep } from './order-step.js';
 import { simplifyShapes } from './simplify-shapes.js';
+import { reservePools } from './reserve-pools.js';
 import { restoreBatchNorm } from './restore-batch-norm.js';
 import { relaxReshapes } from './relax-reshapes.js';
 import { toFloat32 } from './to-float32.js';
@@ -79,4 +80,5 @@ export const stepPipeline = [
   lowerGradients,
   relaxReshapes,
   orderStep,
+  reservePools,
 ];

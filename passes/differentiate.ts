@@ -43,10 +43,11 @@ function viewForward(
   hidden: boolean,
 ): void {
   const token = makeToken([anyInput], root.within({ path: 'forward' }));
-  for (const unit of units) {
+  units.forEach((unit, index) => {
     const b = root.within({ path: `forward/${unit.id}`, unit: unit.id });
-    viewInputs(unit.nodes, new Views(token, hidden ? undefined : `forward.${unit.id}`, b));
-  }
+    const symbol = hidden ? undefined : `forward.${unit.id}`;
+    viewInputs(unit.nodes, new Views(token, symbol, b, index));
+  });
 }
 
 /** One running average: old·m + new·(1 − m). */

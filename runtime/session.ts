@@ -18,9 +18,9 @@ export type Runtime = typeof ort;
 export interface SessionOptions {
   /** Threads inside one operator; default: the number of cores. */
   readonly threads?: number;
-  /** Where tensors get their memory from. Default: the arena; a training step does as its plan says. */
+  /** Where tensors get their memory from. Default: ONNX Runtime's arena; a training step does as its plan says. */
   readonly allocator?: Allocator;
-  /** Whether ONNX Runtime rewrites the graph before it runs it. Default true; a plan says no for a deep step. */
+  /** Of a training step: whether ONNX Runtime rewrites the graph before it runs it; a plan says no for a deep one. */
   readonly optimize?: boolean;
   /** Further session settings, by section: `{ intra_op: { allow_spinning: '0' } }`. */
   readonly extra?: Readonly<Record<string, unknown>>;
@@ -84,19 +84,28 @@ function sessionError(
 
 /** @throws DiagnosticError usage/option */
 export function settingsOf(options: SessionOptions): ort.InferenceSession.SessionOptions {
-  const { device = 'cpu', allocator = 'arena' } = options;
+  const { device = 'cpu', allocator } = options;
   const section = { ...sectionOf(device), ...options.extra };
   return {
-    graphOptimizationLevel: options.optimize === false ? 'disabled' : 'all',
+    graphOptimizationLevel: levelOf(options.optimize),
     // Beside an arena, which keeps what the first step took, the block of a pattern would be memory taken twice.
     enableMemPattern: allocator === 'pattern',
-    enableCpuMemArena: allocator === 'arena',
+    enableCpuMemArena: allocator === undefined,
     intraOpNumThreads: threadCount(options.threads),
     logSeverityLevel: 3,
     ...providersOf(device),
     ...(Object.keys(section).length > 0 ? { extra: { session: section } } : {}),
   };
 }
+
+/**
+ * Of a step: without the blocked layouts of 'all'. Its weights come as inputs, so that only poolings would get them, with
+ * copies before and after.
+ */
+const levelOf = (optimize: boolean | undefined): 'disabled' | 'extended' | 'all' => {
+  if (optimize === undefined) return 'all';
+  return optimize ? 'extended' : 'disabled';
+};
 
 /** @throws DiagnosticError usage/option */
 export function threadCount(threads: number | undefined): number {

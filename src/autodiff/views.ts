@@ -31,11 +31,14 @@ export class Views {
   /**
    * @param token float scalar, always 0
    * @param symbol stands for the batch size within the unit; unique in the graph. undefined: the rank is hidden too
+   * @param salt tells views apart that wait for the same token: ONNX Runtime would merge them, and what is computed from
+   * them, and hold that from the first unit to the last
    */
   constructor(
     private readonly token: Value,
     private readonly symbol: string | undefined,
     private readonly b: Builder,
+    private readonly salt?: number,
   ) {}
 
   /** Whether the value already waits for the token. */
@@ -62,6 +65,14 @@ export class Views {
     return this.first;
   }
 
+  /** A zero for each extent. */
+  private spread(zero: Value, rank: number): Value {
+    const { salt } = this;
+    if (salt === undefined) return this.b.op('Expand', [zero, this.b.ints(rank)], { name: 'keep' });
+    const factors = Array.from({ length: rank }, () => salt);
+    return this.b.op('Mul', [zero, this.b.ints(...factors)], { name: 'keep' });
+  }
+
   /** The Reshape target [0, 0, …]: every extent stays as it is. */
   private keep(rank: number): Value {
     const known = this.keepShape.get(rank);
@@ -74,7 +85,7 @@ export class Views {
     const target =
       this.symbol === undefined
         ? hiddenTarget(this.b, zeros, this.axis())
-        : this.b.op('Expand', [this.zero, this.b.ints(rank)], { name: 'keep' });
+        : this.spread(this.zero, rank);
     this.keepShape.set(rank, target);
     return target;
   }

@@ -114,7 +114,7 @@ export function addTrainCommand(program: Command): void {
     .option('--no-prefetch', 'prepare batches between steps and not in a second thread')
     .option(
       '--allocator <name>',
-      'where tensors get their memory from: pattern, arena or system (default: as the plan says)',
+      'where tensors get their memory from: pattern or system (default: as the plan says)',
       oneOf('--allocator', ALLOCATORS),
     )
     .option('--no-in-place', 'keep old and new weights apart')
@@ -244,10 +244,7 @@ async function trainCommand(dir: string, options: Options): Promise<void> {
       'pass --data FOLDER, or --measure to only measure a few steps',
     );
   checkFolder(dir);
-  if (
-    options.device === 'cpu' &&
-    needsMallocEnvironment(options.allocator ?? readPlan(dir).plan.memory.plan.allocator)
-  ) {
+  if (options.device === 'cpu' && needsMallocEnvironment()) {
     process.exitCode = await startAgain();
     return;
   }

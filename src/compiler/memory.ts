@@ -9,7 +9,7 @@ import type { CompileState } from '../../passes/index.js';
 import { invariant } from '../diagnostics/index.js';
 import { ELEMENT_BYTES, isStatic } from '../ir/index.js';
 import type { Node, Value } from '../ir/index.js';
-import { arenaUse, patternBytes, profile, simulate, workspaceBytes } from '../memory/index.js';
+import { layOut, profile, simulate, workspaceBytes } from '../memory/index.js';
 import type { Execution, Profile } from '../memory/index.js';
 import type { Allocator, BufferCategory, PlanBuffer, PlanMemory, PlanStep } from '../plan/index.js';
 
@@ -48,8 +48,8 @@ export interface StepMemory {
 
 /**
  * Fresh memory for every tensor (a ResNet-50 at 224x224 asks for 11 GB in the course of a step) takes up to twice the
- * time, because the system hands it out page by page. A pattern and the arena do not, and lose what lies between
- * tensors of different sizes. So the one of them that loses less, unless it loses much of a large step.
+ * time, because the system hands it out page by page. The block of a pattern does not, and loses what lies between
+ * tensors of different sizes: too much only where that is much of a large step.
  */
 const SMALL_STEP = 64e6;
 const LARGE_LOSS = 1.25;
@@ -60,12 +60,10 @@ function choose(
 ): { readonly allocator: Allocator; readonly peakBytes: number } {
   const scratch = execution.order.reduce((most, node) => Math.max(most, workspaceBytes(node)), 0);
   // The first step lays out the pattern, and runs on fresh memory.
-  const pattern = Math.max(patternBytes(execution) + scratch, liveBytes);
-  const arena = arenaUse(execution, workspaceBytes).residentBytes;
-  const peakBytes = Math.min(pattern, arena);
-  if (peakBytes > Math.max(SMALL_STEP, LARGE_LOSS * liveBytes))
-    return { allocator: 'system', peakBytes: liveBytes };
-  return { allocator: pattern <= arena ? 'pattern' : 'arena', peakBytes };
+  const pattern = Math.max(layOut(execution) + scratch, liveBytes);
+  return pattern <= Math.max(SMALL_STEP, LARGE_LOSS * liveBytes)
+    ? { allocator: 'pattern', peakBytes: pattern }
+    : { allocator: 'system', peakBytes: liveBytes };
 }
 
 /** Simulates a built step: predicted peak, step by step. */

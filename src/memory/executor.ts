@@ -12,7 +12,7 @@ import type { Graph, Node, Value } from '../ir/index.js';
 import { AS_IT_IS, executionOrder } from '../schedule/index.js';
 import type { RunView } from '../schedule/index.js';
 import { fuse } from './fusion.js';
-import { isView, worksInPlace } from './kernels.js';
+import { aliased, worksInPlace } from './kernels.js';
 import { plannerShapes } from './shapes.js';
 
 /** Memory that one or several values occupy in turn. */
@@ -74,10 +74,10 @@ class Planner {
   }
 
   private place(node: Node, value: Value, index: number, now: number): void {
-    const source = node.inputs[0];
-    if (index === 0 && isView(node) && source) {
+    const source = aliased(node, index);
+    if (source) {
       const slot = this.owner[source.place];
-      // A view of the caller's memory takes none.
+      // What lies in the caller's memory takes none.
       if (slot) this.add(slot, value);
       return;
     }

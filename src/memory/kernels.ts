@@ -1,8 +1,8 @@
-// Which results ONNX Runtime's CPU kernels may write over operand 0. In: a node. Out: whether its first result is a
-// view of it, or may be written over it. Invariant: follows the kernels' registrations (Alias and MayInplace); the
-// result of an operator that is missing here gets memory of its own.
+// Which results of ONNX Runtime's CPU kernels lie in an operand's memory. In: a node. Out: the operand that a result always
+// shares memory with, and whether the first result may be written over operand 0. Invariant: follows the kernels'
+// registrations (Alias and MayInplace); the result of an operator that is missing here gets memory of its own.
 
-import type { Node } from '../ir/index.js';
+import type { Node, Value } from '../ir/index.js';
 
 /** Operators whose result is operand 0 under another shape or name. */
 const VIEWS: ReadonlySet<string> = new Set([
@@ -36,6 +36,19 @@ const IN_PLACE: ReadonlySet<string> = new Set([
 ]);
 
 export const isView = (node: Node): boolean => node.domain === '' && VIEWS.has(node.op);
+
+/**
+ * The operand in whose memory a result always lies, whoever else reads it: of views, and of batch norm in training, which
+ * writes the new statistics over the old.
+ */
+export function aliased(node: Node, result: number): Value | undefined {
+  if (isView(node)) return result === 0 ? node.inputs[0] : undefined;
+  const isTraining =
+    node.op === 'BatchNormalization' &&
+    node.domain === '' &&
+    node.attributes.int('training_mode', 0) === 1;
+  return isTraining && (result === 1 || result === 2) ? node.inputs[result + 2] : undefined;
+}
 
 /** Whether the first result may overwrite operand 0 when nobody else reads that any more. */
 export const worksInPlace = (node: Node): boolean => node.domain === '' && IN_PLACE.has(node.op);

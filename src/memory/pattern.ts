@@ -1,8 +1,9 @@
 // ONNX Runtime's memory pattern: one block of memory for all tensors of a run, laid out from what the run before it
 // asked for. In: a simulated execution. Out: the size of that block. Invariant: as the pattern's planner has it: in the
-// order of execution each tensor goes into the smallest gap between those that are alive that it fits into, the
-// lowest of equal ones, or else behind the last.
+// order of execution each tensor goes into the smallest gap that it fits into, the lowest of equal ones, or else behind
+// the last tensor that is alive. What lies between that one and the end of the block so far is a gap as well.
 
+import type { Value } from '../ir/index.js';
 import type { Buffer, Execution } from './executor.js';
 
 const ALIGNMENT = 256;
@@ -36,7 +37,8 @@ export class Layout {
       waste = left;
     });
     const gap = this.gaps[best];
-    if (!gap) {
+    const left = this.highest - this.top - size;
+    if (!gap || (left >= 0 && left < waste)) {
       const start = this.top;
       this.top += size;
       this.highest = Math.max(this.highest, this.top);
@@ -73,8 +75,14 @@ export class Layout {
   }
 }
 
-/** Size of the block of a step. */
-export function patternBytes({ order, buffers }: Execution): number {
+/**
+ * Size of the block of a step.
+ * @param sizes of values whose memory shall have another size than the simulation says
+ */
+export function layOut(
+  { order, buffers }: Execution,
+  sizes: ReadonlyMap<Value | undefined, number> = new Map(),
+): number {
   const allocated: Buffer[][] = order.map(() => []);
   const freed: Buffer[][] = order.map(() => []);
   for (const buffer of buffers) {
@@ -85,7 +93,8 @@ export function patternBytes({ order, buffers }: Execution): number {
   const layout = new Layout();
   const places = new Map<Buffer, Gap>();
   order.forEach((_, now) => {
-    for (const buffer of allocated[now] ?? []) places.set(buffer, layout.place(buffer.bytes));
+    for (const buffer of allocated[now] ?? [])
+      places.set(buffer, layout.place(sizes.get(buffer.values[0]) ?? buffer.bytes));
     for (const buffer of freed[now] ?? []) {
       const place = places.get(buffer);
       if (place) layout.free(place);

@@ -128,9 +128,9 @@ export interface PlanBuffer {
 
 /**
  * Where the tensors of a step get their memory from. pattern: one block for the whole step, laid out from the step
- * before it. arena: pieces of what the executor has taken from the system once and keeps. system: fresh memory for
- * every tensor, the least bytes, and up to twice the time. */
-export const ALLOCATORS = ['pattern', 'arena', 'system'] as const;
+ * before it. system: fresh memory for every tensor, the least bytes, and up to twice the time.
+ */
+export const ALLOCATORS = ['pattern', 'system'] as const;
 export type Allocator = (typeof ALLOCATORS)[number];
 
 /** Predicted memory of one way of training, above the loaded model (weights, optimizer state, batch). */

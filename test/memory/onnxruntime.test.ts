@@ -14,7 +14,7 @@ import { describeMemory } from '../../src/compiler/memory.js';
 import { isStatic } from '../../src/ir/index.js';
 import type { Model, Tensor, Value } from '../../src/ir/index.js';
 import type { PlanMemory } from '../../src/plan/index.js';
-import { arenaUse, profile, simulate, workspaceBytes } from '../../src/memory/index.js';
+import { profile, simulate } from '../../src/memory/index.js';
 import { encodeModel } from '../../src/onnx/index.js';
 import { constantsByName, stepFeeds } from '../../src/verify/index.js';
 
@@ -32,7 +32,6 @@ interface KernelEvent {
 interface Kernel {
   readonly name: string;
   readonly requested: number;
-  readonly held: number;
 }
 
 const SUFFIX = '_kernel_time';
@@ -44,7 +43,7 @@ async function execute(
   optimization: PlanMemory['graphOptimization'],
 ): Promise<Kernel[]> {
   const session = await InferenceSession.create(encodeModel(model).bytes, {
-    graphOptimizationLevel: optimization === 'all' ? 'all' : 'disabled',
+    graphOptimizationLevel: optimization === 'all' ? 'extended' : 'disabled',
     enableMemPattern: false,
     enableProfiling: true,
     profileFilePrefix: join(folder, 'profile'),
@@ -74,7 +73,6 @@ async function execute(
     .map(({ name, args }) => ({
       name: name.slice(0, -SUFFIX.length).replace('/MatmulTransposeFusion/', ''),
       requested: Number(args['mem_bytes_requested_in_use']),
-      held: Number(args['mem_arena_held']),
     }));
 }
 
@@ -102,8 +100,7 @@ const NETWORKS: readonly [string, () => Model, Partial<Settings>, number][] = [
     'two streams through the transitions',
     () => resNetImageNet({ layers: [3, 3], block: 'bottleneck', width: 16, image: 64, seed: 3 }),
     { batch: 8, recipe: 'paper', policy: 'reverse' },
-    // In one forward unit ONNX Runtime holds a stream longer than simulated, well below the peak.
-    0.1,
+    0.05,
   ],
   [
     'so deep that the graph is left as it is and ranks are hidden',
@@ -114,7 +111,7 @@ const NETWORKS: readonly [string, () => Model, Partial<Settings>, number][] = [
 ];
 
 describe.each(NETWORKS)('%s', (_, make, more, limit) => {
-  test('order, bytes after every node, peak, arena', async () => {
+  test('order, bytes after every node, peak', async () => {
     const settings = { ...DEFAULT_SETTINGS, ...more };
     const model = make();
     const { chains } = analyseModel(model, settings);
@@ -136,20 +133,13 @@ describe.each(NETWORKS)('%s', (_, make, more, limit) => {
 
     const peak = Math.max(...kernels.map((k) => k.requested));
     expect(Math.abs(memory.activationBytes / peak - 1)).toBeLessThan(0.03);
-    // The layout of the stem's pooling is changed for its kernel, which takes a copy that is not simulated.
-    const inStem = (name: string): boolean => name.includes('/stem/');
-    const worst = seen
-      .filter(({ name }) => !inStem(name))
-      .reduce((most, { name, requested }) => {
-        const simulated = live[position.get(name) ?? 0] ?? 0;
-        return Math.max(most, Math.abs(simulated - requested));
-      }, 0);
+    const worst = seen.reduce((most, { name, requested }) => {
+      const simulated = live[position.get(name) ?? 0] ?? 0;
+      return Math.max(most, Math.abs(simulated - requested));
+    }, 0);
     expect(worst / peak).toBeLessThan(limit);
 
-    const { heldBytes, residentBytes } = arenaUse(run, workspaceBytes);
-    if (memory.allocator === 'arena') expect(memory.peakBytes).toBe(residentBytes);
-    expect(residentBytes).toBeGreaterThanOrEqual(memory.activationBytes);
-    expect(Math.max(...kernels.map((k) => k.held)) / heldBytes).toBeCloseTo(1, 1);
+    expect(memory.peakBytes).toBeGreaterThanOrEqual(memory.activationBytes);
   }, 120_000);
 });
 

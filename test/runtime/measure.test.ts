@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { samplingMeter, startPeakMeter } from '../../runtime/memory.js';
+import { preResNet, resNetImageNet } from '../../fixtures/models.js';
 import type * as Measure from '../../runtime/measure.js';
+import { compile, writeFolder } from '../../src/compiler/index.js';
 import { compileRuntime } from './compiled.js';
 import { writeLargeStep, writeTinyStep } from './tiny-step.js';
 
@@ -26,10 +28,9 @@ afterAll(() => {
 const folder = (): string => mkdtempSync(join(dir, 'case-'));
 
 test.each([
-  [200 * MB, 'arena' as const],
   [200 * MB, 'system' as const],
   [200 * MB, 'pattern' as const],
-  [400 * MB, 'arena' as const],
+  [400 * MB, 'pattern' as const],
 ])('an intermediate of %d bytes is seen (%s)', async (bytes, allocator) => {
   const at = folder();
   writeLargeStep(at, bytes);
@@ -40,6 +41,23 @@ test.each([
   expect(measured.peakBytes).toBeLessThan(1.1 * bytes);
   expect(measured.activationBytes).toBe(measured.peakBytes);
   expect(measured.variant).toBe('large');
+});
+
+test.each([
+  ['preResNet', () => preResNet({ depth: 20, width: 16, seed: 1 }), 64],
+  [
+    'bottlenecks',
+    () => resNetImageNet({ layers: [3, 3], block: 'bottleneck', width: 32, image: 96, seed: 1 }),
+    16,
+  ],
+] as const)('%s takes what its plan says', async (name, make, batch) => {
+  const at = folder();
+  const compiled = compile(make(), { name, source: name, batch });
+  expect(compiled.plan.memory.plan.allocator).toBe('pattern');
+  writeFolder(compiled, at);
+  const { measured } = await measure(at, { steps: 3, threads: 2 });
+  const predicted = compiled.plan.memory.plan.peakBytes;
+  expect(Math.abs(measured.peakBytes / predicted - 1)).toBeLessThan(0.15);
 });
 
 test('a small step takes little, and says on what it ran', async () => {

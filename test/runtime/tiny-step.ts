@@ -180,7 +180,7 @@ function state(name: string, shape: readonly number[]): PlanInput[] {
 function planOf(name: string, inputs: readonly PlanInput[]): Plan {
   const memory = {
     peakBytes: 0,
-    allocator: 'arena' as const,
+    allocator: 'pattern' as const,
     graphOptimization: 'all' as const,
     activationBytes: 0,
     peakNode: '',
