@@ -5,6 +5,7 @@
 import { DiagnosticError, invariant } from '../diagnostics/index.js';
 import type { Graph, Value } from '../ir/index.js';
 import { Builder } from '../ops/index.js';
+import { isKept } from '../reversible/index.js';
 import type { ScheduledUnit } from '../schedule/index.js';
 import { Gradients, differentiate, requiresGradient } from './gradients.js';
 import { Recomputer } from './recompute.js';
@@ -119,9 +120,10 @@ function reverse(
   reconstructed: Map<Value, Value>,
   b: Builder,
 ): Value[] {
-  const { coupling } = unit;
-  invariant(coupling, `${unit.id} is reversed but no coupling`);
+  const { coupling, chain } = unit;
+  invariant(coupling && chain, `${unit.id} is reversed but no coupling`);
   const { a: lost } = coupling;
+  if (isKept(chain.couplings[0], lost)) return [];
   if (reconstructed.has(lost) || !isReadBefore(lost, unit)) return [];
   const a = b.op('Sub', [outer(coupling.t), twin(coupling.f)], { name: 'inverse' });
   reconstructed.set(lost, a);

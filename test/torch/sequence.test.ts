@@ -21,6 +21,9 @@ test('a reversible sequence has the gradients of ordinary autograd', () => {
   expect(r.autocast).toBeLessThanOrEqual(2e-2);
   expect(r.autocastMatters).toBeGreaterThan(0);
   expect(r.streams).toBe('torch.float32');
+  // A row that is much smaller than the others, before a layer norm.
+  expect(r.smallRow).toBeLessThan(1e-5);
+  expect(r.smallRowRebuilt).toBeGreaterThan(1e-4);
   expect(r.inPlace).toMatch(/function 0 changed its input in place/);
   expect(r).toMatchObject({ hooks: 1, frozenWeights: true, noGrad: true });
 });

@@ -41,6 +41,34 @@ def streams(dtype=torch.double):
     return [x.to(dtype).clone().requires_grad_() for x in (a, b, mask)]
 
 
+class Normed(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=1e-12)
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, b):
+        return self.linear(self.norm(b))
+
+
+def small_row_error(keeps_input):
+    """Of the gradient of a stream with one row much smaller than the others, in float32 against float64 that is stored."""
+    torch.manual_seed(0)
+    functions = {str(i): Normed(32) for i in range(8)}
+    model = reversible.ReversibleSequence(functions, keeps_input=keeps_input)
+    start = torch.randn(16, 32)
+    start[0] *= 1e-4
+
+    def gradient(mode, dtype):
+        own = copy.deepcopy(model).to(dtype)
+        x = start.to(dtype).clone().requires_grad_()
+        loss_of(*own(x, x, mode=mode)).backward()
+        return x.grad.double()
+
+    exact = gradient('stored', torch.double)
+    return ((gradient('reversible', torch.float32) - exact).norm() / exact.norm()).item()
+
+
 def loss_of(a, b):
     return (a.double() ** 2).sum() + (b.double() ** 3).sum()
 
@@ -127,5 +155,8 @@ results['frozenWeights'] = all(grads)
 with torch.no_grad():
     out, _ = sequence().eval()(*streams(), 2)
 results['noGrad'] = not out.requires_grad
+
+results['smallRow'] = small_row_error(True)
+results['smallRowRebuilt'] = small_row_error(False)
 
 print(json.dumps(results))

@@ -4,6 +4,7 @@
 import { DiagnosticError } from '../../diagnostics/index.js';
 import type { Value } from '../../ir/index.js';
 import type { Plan } from '../../plan/index.js';
+import { isKept } from '../../reversible/index.js';
 import { classesOf } from './classes.js';
 import type { Instance } from './classes.js';
 import { quoted } from './code.js';
@@ -131,6 +132,7 @@ class ModelWriter {
     });
     const calls = units.map((unit) => this.instance(unit).call);
     const stored = units.filter(({ policy }) => policy === 'store').length;
+    const keepsInput = isKept(first.streams, first.streams.b);
     this.init.push(
       `self.${name} = ReversibleSequence(`,
       '    {',
@@ -138,6 +140,7 @@ class ModelWriter {
       '    },',
       ...(reads.length > 0 ? [`    reads={${reads.join(', ')}},`] : []),
       ...(stored > 0 ? [`    stored=${stored},`] : []),
+      ...(keepsInput ? ['    keeps_input=True,'] : []),
       ')',
     );
     const operands = [first.streams.a, first.streams.b, ...sides];

@@ -133,8 +133,14 @@ class _Run:
     """One pass through the functions of a sequence, and what it takes to evaluate them again."""
 
     def __init__(
-        self, names: Sequence[str], functions: Sequence[nn.Module], reads: Sequence[Sequence[int]], device: torch.device
+        self,
+        names: Sequence[str],
+        functions: Sequence[nn.Module],
+        reads: Sequence[Sequence[int]],
+        device: torch.device,
+        keeps_input: bool,
     ) -> None:
+        self.keeps_input = keeps_input
         self.names = names
         self.functions = functions
         self.reads = reads
@@ -174,12 +180,13 @@ class _Reversible(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, run: _Run, side_count: int, a: Tensor, b: Tensor, *rest: Any) -> Tuple[Tensor, Tensor]:
         sides, ctx.parameters = rest[:side_count], rest[side_count:]
+        kept = [b] if run.keeps_input else []
         for k in range(len(run.functions)):
             a, b = b, a + run.first(k, b, sides)
         ctx.run = run
         ctx.sides = [None if isinstance(side, Tensor) else side for side in sides]
         ctx.tensor_sides = [i for i, side in enumerate(sides) if isinstance(side, Tensor)]
-        ctx.save_for_backward(*(sides[i] for i in ctx.tensor_sides))
+        ctx.save_for_backward(*(sides[i] for i in ctx.tensor_sides), *kept)
         return a, b
 
     @staticmethod
@@ -208,7 +215,10 @@ class _Reversible(torch.autograd.Function):
                         old = gradients.get(id(leaf))
                         gradients[id(leaf)] = gradient if old is None else old + gradient
                 d_b, d_t = d_t, d_b if found[0] is None else d_b + found[0]
-                b, t = negative.detach().neg_(), b
+                if k == 1 and run.keeps_input:
+                    b, t = ctx.saved_tensors[-1].detach(), b
+                else:
+                    b, t = negative.detach().neg_(), b
                 # The interior goes before anything of the next function is made.
                 del x, inner, negative, found
         return (
@@ -247,6 +257,8 @@ class ReversibleSequence(nn.Module):
     reads: which of the side inputs a function is given, by its name; default none.
     stored: how many functions at the end keep their interior. Where the loss follows at once this
         costs no memory: backward begins there.
+    keeps_input: whether the b it starts from is kept rather than rebuilt: for a layer norm, which
+        divides each row by its own deviation, a row much smaller than the others would be inexact.
 
     Under autocast the streams are float32, whatever the functions compute in: rounded to 16 bits
     they could not be rebuilt.
@@ -257,12 +269,14 @@ class ReversibleSequence(nn.Module):
         functions: Mapping[str, nn.Module],
         reads: Optional[Mapping[str, Sequence[int]]] = None,
         stored: int = 0,
+        keeps_input: bool = False,
     ) -> None:
         super().__init__()
         for name, function in functions.items():
             self.add_module(name, function)
         self.reads = dict(reads or {})
         self.stored = stored
+        self.keeps_input = keeps_input
 
     def forward(self, a: Tensor, b: Tensor, *sides: Any, mode: str = 'reversible') -> Tuple[Tensor, Tensor]:
         """State before → state after. Side inputs that are tensors may have gradients."""
@@ -284,6 +298,7 @@ class ReversibleSequence(nn.Module):
 
     def _reversed(self, names: Sequence[str], a: Tensor, b: Tensor, sides: Sequence[Any]) -> Tuple[Tensor, Tensor]:
         functions = [self._modules[name] for name in names]
-        run = _Run(names, functions, [self.reads.get(name, ()) for name in names], b.device)
+        reads = [self.reads.get(name, ()) for name in names]
+        run = _Run(names, functions, reads, b.device, self.keeps_input)
         parameters = {id(p): p for f in functions for p in f.parameters() if p.requires_grad}
         return _KeepState.apply(run, *_Reversible.apply(run, len(sides), a, b, *sides, *parameters.values()))
