@@ -8,17 +8,18 @@ import {
   appendBackward,
   appendUpdates,
   findParameters,
+  joinToken,
   makeToken,
   viewInputs,
 } from '../src/autodiff/index.js';
-import type { Trained } from '../src/autodiff/index.js';
+import type { BackwardResult, Trained, WeightUpdate } from '../src/autodiff/index.js';
 import { invariant } from '../src/diagnostics/index.js';
 import type { Graph, Value } from '../src/ir/index.js';
 import { Builder } from '../src/ops/index.js';
 import { isDeep, scheduleUnits } from '../src/schedule/index.js';
 import type { ScheduledUnit } from '../src/schedule/index.js';
 import { definePass } from './state.js';
-import type { RunningStatistics } from './state.js';
+import type { RunningStatistics, StepState } from './state.js';
 
 /** Node names tell the step: "forward/layer1.2/conv1". Value names stay as they were. */
 function nameForward(graph: Graph, units: readonly ScheduledUnit[]): void {
@@ -89,6 +90,28 @@ function updateStatistics(
   });
 }
 
+/**
+ * Lets each unit wait for the new weights of the one before it, too. A node that nobody reads stands at the end of the
+ * file, and ONNX Runtime, when it loads one, counts at every node what could be run by then and stands further behind: in
+ * a deep step thousands of updates, a fifth of the time at 434 layers and more at more.
+ */
+function waitForUpdates(
+  { tokens, released }: BackwardResult,
+  updates: readonly WeightUpdate[],
+  statistics: StepState['statistics'],
+  root: Builder,
+): void {
+  const b = root.within({ phase: 'backward', path: 'backward/updates' });
+  const after = new Map(tokens.map((token, index) => [token, tokens[index + 1]]));
+  for (const { weight, newWeight } of updates) {
+    const token = released.get(weight);
+    const next = token && after.get(token);
+    if (next) joinToken(next, newWeight, b);
+  }
+  const [first] = tokens;
+  if (first) for (const { next } of statistics) joinToken(first, next, b);
+}
+
 export const differentiatePass = definePass({
   name: 'differentiate',
   summary: 'derive the backward pass under the chosen policies and append the optimizer',
@@ -119,6 +142,7 @@ export const differentiatePass = definePass({
     const done = settings.token ? backward.tokens.at(-1) : undefined;
     const updates = appendUpdates(graph, trained, done, scalars, settings, root);
     const statistics = updateStatistics(graph, state.statistics, root);
+    if (settings.token && deep) waitForUpdates(backward, updates, statistics, root);
     graph.removeDead();
     graph.sort();
     state.step = { units, backward, updates, statistics, scalars, deep };

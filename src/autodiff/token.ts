@@ -31,6 +31,14 @@ export function makeToken(results: readonly Value[], b: Builder): Value {
   return b.op('Cast', [beyond], { attributes: { to: int(ONNX_FLOAT) }, name: 'token' });
 }
 
+/** Lets a token that makeToken() made of several results wait for one more. */
+export function joinToken(token: Value, result: Value, b: Builder): void {
+  const beyond = token.producer?.inputs[0];
+  const most = beyond?.producer?.inputs[0];
+  const concat = most?.producer?.inputs[0]?.producer;
+  if (concat?.op === 'Concat') concat.addInput(probe(result, b));
+}
+
 /** The first element as a tensor of shape [1]. */
 function probe(value: Value, b: Builder): Value {
   const rank = value.shape?.length ?? 0;
