@@ -5,10 +5,11 @@ import { EXIT } from '../diagnostics/index.js';
 import { jsonError, printJson } from './output.js';
 
 let graceful: (() => void) | undefined;
+let passesOn = false;
 
 function onSignal(json: boolean): void {
   const stop = graceful;
-  graceful = undefined;
+  if (!passesOn) graceful = undefined;
   if (stop) {
     stop();
     return;
@@ -24,6 +25,16 @@ export function handleInterrupts(json: boolean): void {
   process.on('SIGINT', () => {
     onSignal(json);
   });
+}
+
+/** Runs a body that every Ctrl-C is passed on to: it ends by itself. */
+export async function passingOn<T>(signal: () => void, body: () => Promise<T>): Promise<T> {
+  passesOn = true;
+  try {
+    return await interruptible(signal, body);
+  } finally {
+    passesOn = false;
+  }
 }
 
 /** Runs a body that knows how to stop early; a second Ctrl-C ends the process at once. */

@@ -23,7 +23,7 @@ import { loadCoupled } from '../compiler/index.js';
 import { DiagnosticError, EXIT } from '../diagnostics/index.js';
 import { ALLOCATORS, recordMeasurement } from '../plan/index.js';
 import type { Allocator, PlanMeasurement } from '../plan/index.js';
-import { interruptible } from './interrupt.js';
+import { interruptible, passingOn } from './interrupt.js';
 import {
   columns,
   formatBytes,
@@ -244,7 +244,7 @@ async function trainCommand(dir: string, options: Options): Promise<void> {
       'pass --data FOLDER, or --measure to only measure a few steps',
     );
   checkFolder(dir);
-  if (options.device === 'cpu' && needsMallocEnvironment()) {
+  if (options.device === 'cpu' && needsMallocEnvironment(readPlan(dir).plan)) {
     process.exitCode = await startAgain();
     return;
   }
@@ -277,18 +277,21 @@ function startAgain(): Promise<number> {
   const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
     stdio: 'inherit',
     env: { ...process.env, ...MALLOC_ENVIRONMENT },
+    // In a process group of its own: signals reach it once, and from here, whoever sent them.
+    detached: true,
   });
-  // Ctrl-C reaches the child by itself; this process only has to outlive it.
-  const wait = (): void => undefined;
-  process.on('SIGINT', wait);
-  process.once('SIGTERM', () => child.kill('SIGTERM'));
-  return new Promise((resolve, reject) => {
-    child.once('error', reject);
-    child.once('exit', (code, signal) => {
-      process.off('SIGINT', wait);
-      resolve(code ?? (signal === 'SIGINT' ? EXIT.interrupted : EXIT.internal));
+  const pass = (signal: NodeJS.Signals): void => {
+    child.kill(signal);
+  };
+  for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.once(signal, pass);
+  const ended = (): Promise<number> =>
+    new Promise((resolve, reject) => {
+      child.once('error', reject);
+      child.once('exit', (code, signal) => {
+        resolve(code ?? (signal === 'SIGINT' ? EXIT.interrupted : EXIT.internal));
+      });
     });
-  });
+  return passingOn(() => child.kill('SIGINT'), ended);
 }
 
 function describeTraining(r: TrainResult): string {

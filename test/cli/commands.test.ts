@@ -296,6 +296,18 @@ describe('train', () => {
   });
 });
 
+// A large step runs in a process of its own, which the signal has to reach.
+test('a large training that is interrupted ends with 130', async () => {
+  const at = join(program.folder, 'large');
+  await program.json(resnet, '-o', at, '--batch', '128', '--no-verify');
+  const args = ['--steps', '100000', '--no-evaluate', '--json'];
+  const child = program.start('train', at, '--data', 'random', ...args);
+  child.stderr?.once('data', () => child.kill('SIGINT'));
+  const { code, stdout } = await finished(child);
+  expect(code).toBe(130);
+  expect(JSON.parse(stdout)).toMatchObject({ interrupted: true });
+});
+
 test('an interrupted compilation ends with 130 and leaves nothing', async () => {
   const at = join(program.folder, 'never');
   const child = program.start(resnet, '-o', at, '--json');

@@ -96,7 +96,7 @@ describe('the command', () => {
       readFileSync(join(dir, 'passes', dumps[index] ?? 'missing'), 'utf8');
     expect(dumps[0]).toMatch(/^01-[a-z0-9-]+\.txt$/);
     expect(dumps.some((name) => name.endsWith('-upgrade-opset.txt'))).toBe(true);
-    expect(dumps.at(-1)).toMatch(/^\d\d-order-step\.txt$/);
+    expect(dumps.at(-1)).toMatch(/^\d\d-reserve-pools\.txt$/);
     expect(dump(at)).toContain('LeakyRelu');
     expect(dump(at - 1)).not.toContain('LeakyRelu');
   });
