@@ -1,7 +1,9 @@
 // npm run bench:step: how long a training step takes and how much memory, beside PyTorch. In: networks. Out: seconds and
 // peak bytes of our step (reversible, checkpointed, stored) and of PyTorch (the same reversible network, torch.utils.checkpoint
 // per block, plain autograd), each in a process of its own, taken in turns; medians. Both peaks are resident bytes above the
-// loaded model (runtime/measure.ts, bench/gpu/step.py). Exit status 1 where a bar of the options is missed.
+// loaded model (runtime/measure.ts, bench/gpu/step.py). Debian's python3-torch multiplies matrices with whatever libblas.so.3
+// is: without libopenblas0-pthread the reference BLAS, which makes transformers thirty times slower. Exit status 1 where a
+// bar of the options is missed.
 
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
