@@ -1,7 +1,7 @@
 // Running a step without copies of its outputs. In: the bytes of a model. Out: the same model with END, an empty
 // sequence, as its first output. ONNX Runtime writes new weights straight into the tensors a caller prepared, but
 // onnxruntime-node then turns every output into a JavaScript tensor of its own, a copy (204 MB per step of a
-// resnet50), while the arena still holds all memory of the step. Outputs are turned in order and a sequence cannot
+// resnet50), while all memory of the step is still held. Outputs are turned in order and a sequence cannot
 // be: the first one ends that with an error, when the step is done and all prepared tensors are written.
 // Invariant: the model computes what it did, and a binding that does not stop at END is as good, only larger.
 

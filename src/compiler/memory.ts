@@ -1,7 +1,7 @@
 // Memory of a built step, as the plan reports it. In: a built step. Out: steps, buffers, peak by category.
 // Invariant: weights, optimizer state, batch and preallocated outputs are not counted: the caller holds them.
 //
-// activationBytes is the largest sum of buffers the executor has asked its arena for and not yet given back; it
+// activationBytes is the largest sum of buffers the executor has asked its allocator for and not yet given back; it
 // contains what its plan holds between two tensors in one buffer (memory/executor.ts). peakBytes is how much memory
 // has been touched by the end of the step: the same and the operators' workspace, as the allocator lays them out.
 

@@ -12,8 +12,10 @@ import type { Execution } from './executor.js';
 import { layOut } from './pattern.js';
 import { profile } from './profile.js';
 
-/** Bytes of a pool to try; the smallest is as good as none. */
-const SIZES = [256, 16e3, 64e3, 256e3, 1e6, 2e6, 4e6, 8e6, 16e6, 32e6];
+/** A pool that is as good as none. */
+const NONE = 256;
+/** Bytes of a pool to try. */
+const SIZES = [NONE, 16e3, 64e3, 256e3, 1e6, 2e6, 4e6, 8e6, 16e6, 32e6];
 /** A block that is larger than what is alive by less is good enough. */
 const SMALL_LOSS = 0.01;
 /** Nodes that all tries together may visit: a fraction of a second. */
@@ -31,7 +33,7 @@ function sizesOf(count: number): number[][] {
   );
 }
 
-const used = (sizes: readonly number[]): number => sizes.filter((size) => size > 256).length;
+const used = (sizes: readonly number[]): number => sizes.filter((size) => size > NONE).length;
 
 /**
  * @param pools tensors that the step begins with, in the order they are made in
@@ -39,7 +41,7 @@ const used = (sizes: readonly number[]): number => sizes.filter((size) => size >
  */
 export function findPools(execution: Execution, pools: readonly Value[]): readonly number[] {
   const tries = Math.ceil(EFFORT / Math.max(1, execution.order.length));
-  let best: readonly number[] = pools.map(() => 256);
+  let best: readonly number[] = pools.map(() => NONE);
   let bytes = Infinity;
   for (const sizes of sizesOf(pools.length)
     .sort((a, b) => used(a) - used(b))
