@@ -36,7 +36,10 @@ function nameForward(graph: Graph, units: readonly ScheduledUnit[]): void {
     }
 }
 
-/** Forward units hide their batch size from the executor's static planner too: see autodiff/views.ts. */
+/**
+ * Forward units hide their batch size from the executor's static planner too: see autodiff/views.ts. A rank that the first
+ * unit hides is hidden from then on.
+ */
 function viewForward(
   units: readonly ScheduledUnit[],
   anyInput: Value,
@@ -44,7 +47,7 @@ function viewForward(
   hidden: boolean,
 ): void {
   const token = makeToken([anyInput], root.within({ path: 'forward' }));
-  units.forEach((unit, index) => {
+  (hidden ? units.slice(0, 1) : units).forEach((unit, index) => {
     const b = root.within({ path: `forward/${unit.id}`, unit: unit.id });
     const symbol = hidden ? undefined : `forward.${unit.id}`;
     viewInputs(unit.nodes, new Views(token, symbol, b, index));
@@ -103,13 +106,20 @@ function waitForUpdates(
 ): void {
   const b = root.within({ phase: 'backward', path: 'backward/updates' });
   const after = new Map(tokens.map((token, index) => [token, tokens[index + 1]]));
+  const joining = new Map<Value, Value[]>();
   for (const { weight, newWeight } of updates) {
     const token = released.get(weight);
     const next = token && after.get(token);
-    if (next) joinToken(next, newWeight, b);
+    if (next && !joining.get(next)?.push(newWeight)) joining.set(next, [newWeight]);
   }
+  for (const [token, results] of joining) joinToken(token, results, b);
   const [first] = tokens;
-  if (first) for (const { next } of statistics) joinToken(first, next, b);
+  if (first)
+    joinToken(
+      first,
+      statistics.map(({ next }) => next),
+      b,
+    );
 }
 
 export const differentiatePass = definePass({

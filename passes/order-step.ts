@@ -17,7 +17,7 @@ export const orderStep = definePass({
     probeOriginals(graph);
     if (settings.token && settings.target === 'cpu') {
       const root = new Builder(graph, { phase: 'backward', path: 'step' });
-      viewSteps(graph, root, step.deep);
+      if (!step.deep) viewSteps(graph, root);
       spellViews(graph, root);
       if (step.deep) hideTargets(graph, root);
     }

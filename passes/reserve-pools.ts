@@ -12,23 +12,33 @@ import { definePass } from './state.js';
 import type { StepState } from './state.js';
 
 const FLOAT_BYTES = 4;
+/** Of a block below this size, what pools save is next to nothing beside the process itself. */
+const SMALL_BLOCK = 8e6;
 const ONNX_INT64 = 7;
 
 export const reservePools = definePass({
   name: 'reserve-pools',
   summary: 'gaps for small tensors in the memory that a step is laid out in',
-  run: ({ model: { graph }, settings, step, loss }) => {
+  run: (state) => {
+    const { settings, step, loss } = state;
+    const { graph } = state.model;
     invariant(step && loss, 'reserve-pools needs order-step before it');
     if (settings.target !== 'cpu') return;
     const external = new Set([...graph.inputs, ...graph.constants, ...graph.outputs]);
     const without = simulate(graph, external, !step.deep);
-    const end = lastScalar(graph, step);
-    if (!end || isTight(without, layOut(without))) return;
+    const block = layOut(without);
+    const isEnough = block < SMALL_BLOCK || isTight(without, block);
+    const end = isEnough ? undefined : lastScalar(graph, step);
+    if (!end) {
+      state.execution = without;
+      return;
+    }
     const pools = reserve(graph, [loss.images, ...loss.sides], end);
     const sizes = findPools(simulate(graph, external, !step.deep), pools);
     pools.forEach((pool, at) => {
       resize(graph, pool, sizes[at] ?? 0);
     });
+    graph.removeDead();
   },
 });
 

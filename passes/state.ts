@@ -8,6 +8,7 @@ import type {
   ScalarRole,
   WeightUpdate,
 } from '../src/autodiff/index.js';
+import type { Execution } from '../src/memory/index.js';
 import type { Model, Value } from '../src/ir/index.js';
 import type { Target } from '../src/lowering/index.js';
 import type {
@@ -215,6 +216,8 @@ export interface CompileState {
   /** Two int32 words that change from step to step; undefined: nothing in the network is random. */
   seed: Value | undefined;
   step: StepState | undefined;
+  /** Of the step as its last pass leaves it; undefined: nobody has simulated that. */
+  execution: Execution | undefined;
   /** Things the user should know, in plain words. */
   readonly notes: string[];
 }
@@ -236,6 +239,7 @@ export const createState = (model: Model, settings: Partial<Settings> = {}): Com
   loss: undefined,
   seed: undefined,
   step: undefined,
+  execution: undefined,
   notes: [],
 });
 

@@ -97,7 +97,8 @@ export function appendBackward(
     const results = [...gradients.takeChanged(), ...rebuilt];
     if (results.length > 0) {
       // Each waits for the one before: also where a unit reads nothing that waits (safeInPlace relies on it).
-      token = makeToken(token ? [token, ...results] : results, b);
+      const form = options.hidden === true ? 'broadcast' : 'joined';
+      token = makeToken(token ? [token, ...results] : results, b, form);
       tokens.push(token);
     }
     for (const value of touched)

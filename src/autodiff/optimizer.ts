@@ -143,6 +143,14 @@ export function appendUpdates(
       ? clipFactor(trained.map(whole), done, gain, options.clipNorm, root)
       : gain;
 
+  const rates = new Map<Value, Value>();
+  const rateAfter = (released: Value, b: Builder): Value => {
+    const known = rates.get(released);
+    if (known) return known;
+    const rate = b.op('Add', [scalar('learning_rate'), released], { name: 'rate' });
+    rates.set(released, rate);
+    return rate;
+  };
   return trained.map((t): WeightUpdate => {
     const { weight, gradient, released } = t;
     const b = own(weight, gradient);
@@ -152,9 +160,7 @@ export function appendUpdates(
       gradient: factor ? b.op('Mul', [whole(t), factor], { name: 'scaled' }) : gradient,
       states,
       decays: (weight.shape ?? []).length >= 2,
-      rate: released
-        ? b.op('Add', [scalar('learning_rate'), released], { name: 'rate' })
-        : scalar('learning_rate'),
+      rate: released ? rateAfter(released, b) : scalar('learning_rate'),
       scalar,
       b,
     });

@@ -10,46 +10,82 @@ import type { Builder } from '../ops/index.js';
 const ONNX_FLOAT = 1;
 
 /**
+ * How the elements come together: each as a tensor of shape [1], which every executor can join; or as they are, broadcast
+ * over each other, which takes fewer nodes and says nothing of ranks.
+ */
+export type ProbeForm = 'joined' | 'broadcast';
+
+/**
  * One element of each result → their maximum → (maximum > +∞) → 0.0.
  * @param results in the order they shall be computed: ONNX Runtime visits the operand that stands last in the
  * file first, so the probes are made in the opposite order. Otherwise it would follow the stream's gradient to
  * the end of the unit and only then compute the weight gradients, with every interior still alive.
  */
-export function makeToken(results: readonly Value[], b: Builder): Value {
+export function makeToken(
+  results: readonly Value[],
+  b: Builder,
+  form: ProbeForm = 'joined',
+): Value {
   // What a unit rebuilt comes first of all: the value of its function is needed no longer then.
   const isRebuilt = (value: Value): boolean => value.producer?.phase === 'recompute';
   const wanted = [...results.filter(isRebuilt), ...results.filter((v) => !isRebuilt(v))];
-  const probes = wanted.reverse().map((value) => probe(value, b));
-  const first = probes[0];
-  invariant(first, 'a token needs a result to wait for');
-  const joined =
-    probes.length === 1
-      ? first
-      : b.op('Concat', probes, { attributes: { axis: int(0) }, name: 'probes' });
-  const most = b.op('ReduceMax', [joined], { attributes: { keepdims: int(0) }, name: 'most' });
+  const all = join(wanted.reverse(), b, form);
+  const most = b.op('ReduceMax', [all], { attributes: { keepdims: int(0) }, name: 'most' });
   const beyond = b.op('Greater', [most, b.constant(Tensor.scalar(Infinity))], { name: 'beyond' });
   return b.op('Cast', [beyond], { attributes: { to: int(ONNX_FLOAT) }, name: 'token' });
 }
 
-/** Lets a token that makeToken() made of several results wait for one more. */
-export function joinToken(token: Value, result: Value, b: Builder): void {
-  const beyond = token.producer?.inputs[0];
-  const most = beyond?.producer?.inputs[0];
-  const concat = most?.producer?.inputs[0]?.producer;
-  if (concat?.op === 'Concat') concat.addInput(probe(result, b));
+function join(results: readonly Value[], b: Builder, form: ProbeForm): Value {
+  if (form === 'broadcast') return b.op('Max', corners(results, b), { name: 'probes' });
+  const probes = results.map((value) => {
+    const element = corner(value, b);
+    return value.shape?.length === 1
+      ? element
+      : b.op('Reshape', [element, b.ints(1)], { name: 'probe' });
+  });
+  const [first] = probes;
+  invariant(first, 'a token needs a result to wait for');
+  if (probes.length === 1) return first;
+  return b.op('Concat', probes, { attributes: { axis: int(0) }, name: 'probes' });
 }
 
-/** The first element as a tensor of shape [1]. */
-function probe(value: Value, b: Builder): Value {
-  const rank = value.shape?.length ?? 0;
-  if (rank === 0) return b.op('Reshape', [value, b.ints(1)], { name: 'probe' });
-  const zeros = Array.from({ length: rank }, () => 0);
+/** Lets a token that makeToken() made by broadcasting wait for more results. */
+export function joinToken(token: Value, results: readonly Value[], b: Builder): void {
+  const beyond = token.producer?.inputs[0];
+  const most = beyond?.producer?.inputs[0];
+  const max = most?.producer?.inputs[0]?.producer;
+  invariant(max?.op === 'Max', 'the token was made by broadcasting');
+  for (const probe of corners(results, b)) max.addInput(probe);
+}
+
+/**
+ * First elements, one for all vectors of a length together (the gradients of a batch norm, which are made on the way to its
+ * input's): it comes first, to be visited last.
+ */
+function corners(results: readonly Value[], b: Builder): Value[] {
+  const vectors = new Map<number, Value[]>();
+  const rest: Value[] = [];
+  for (const value of results) {
+    const [length, ...more] = value.shape ?? [];
+    if (typeof length !== 'number' || more.length > 0) rest.push(value);
+    else if (!vectors.get(length)?.push(value)) vectors.set(length, [value]);
+  }
+  const sums = [...vectors.values()].map((group) => {
+    const [only] = group;
+    return group.length === 1 && only ? only : b.op('Sum', group, { name: 'vectors' });
+  });
+  return [...sums, ...rest].map((value) => corner(value, b));
+}
+
+/** The first element; every extent is 1. */
+function corner(value: Value, b: Builder): Value {
+  const zeros = Array.from({ length: value.shape?.length ?? 0 }, () => 0);
+  if (zeros.length === 0) return value;
   const ones = zeros.map(() => 1);
   const axes = zeros.map((_, i) => i);
-  const corner = b.op('Slice', [value, b.ints(...zeros), b.ints(...ones), b.ints(...axes)], {
+  return b.op('Slice', [value, b.ints(...zeros), b.ints(...ones), b.ints(...axes)], {
     name: 'corner',
   });
-  return rank === 1 ? corner : b.op('Reshape', [corner, b.ints(1)], { name: 'probe' });
 }
 
 /**

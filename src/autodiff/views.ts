@@ -152,13 +152,12 @@ function keepsOf(graph: Graph): Map<string, Value> {
  * Gives each step of a unit symbols of its own: what stems from one node of the model reads what others made through
  * views. Within a unit the planner would otherwise hold nearly as much as the unit computes (ResNet-50: a tenth of
  * the peak). A view costs no memory, and microseconds.
- * @param graph with every gradient lowered; units have views of what they read from outside
- * @param hidden whether views hide the rank
+ * @param graph with every gradient lowered; units have views, with symbols, of what they read from outside
  */
-export function viewSteps(graph: Graph, root: Builder, hidden: boolean): void {
+export function viewSteps(graph: Graph, root: Builder): void {
   const keeps = keepsOf(graph);
   const stepOf = (node: Node): string => `${node.phase} ${node.unit ?? ''} ${node.origin ?? ''}`;
-  const steps = new Map<string, { symbol: string | undefined; views: Map<Value, Value> }>();
+  const steps = new Map<string, { symbol: string; views: Map<Value, Value> }>();
   for (const node of [...graph.nodes]) {
     if (node.phase === 'update' || isView(node.output())) continue;
     node.inputs.forEach((value, index) => {
@@ -174,13 +173,7 @@ export function viewSteps(graph: Graph, root: Builder, hidden: boolean): void {
       const key = stepOf(node);
       let step = steps.get(key);
       if (!step)
-        steps.set(
-          key,
-          (step = {
-            symbol: hidden ? undefined : `${node.unit ?? ''}.${steps.size}`,
-            views: new Map(),
-          }),
-        );
+        steps.set(key, (step = { symbol: `${node.unit ?? ''}.${steps.size}`, views: new Map() }));
       let view = step.views.get(source);
       if (!view) {
         const b = root.within(scopeOf(node));
@@ -215,7 +208,6 @@ export function spellViews(graph: Graph, root: Builder): void {
       node.setInput(0, at.input(0));
   }
   graph.removeDead();
-  graph.sort();
 }
 
 /** The Reshape with a constant target that makes the value. */
@@ -246,7 +238,6 @@ export function hideTargets(graph: Graph, root: Builder): void {
     node.setInput(1, known);
   }
   graph.removeDead();
-  graph.sort();
 }
 
 /** Where what is made for a node of a unit belongs. */

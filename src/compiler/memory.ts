@@ -71,7 +71,7 @@ export function describeMemory(state: CompileState): StepMemory {
   const { graph } = state.model;
   const external = new Set([...graph.inputs, ...graph.constants, ...graph.outputs]);
   const optimized = state.step?.deep !== true;
-  const execution = simulate(graph, external, optimized);
+  const execution = state.execution ?? simulate(graph, external, optimized);
   const category = categories(state);
   const measured = profile(execution, category);
   const { activationBytes, peakNode, byCategory } = measured;

@@ -6,6 +6,7 @@ import type { CompileState, Settings } from '../../passes/index.js';
 import { createState } from '../../passes/index.js';
 import { cloneModel } from '../ir/index.js';
 import type { Graph, Model } from '../ir/index.js';
+import { assertValid } from '../ir/verify.js';
 import { findOp, inferContext } from '../ops/index.js';
 import type { CoupledChain } from '../reversible/index.js';
 import { runPipeline } from '../rewrite/index.js';
@@ -74,14 +75,15 @@ export function buildForward(
 
 /**
  * @param chains of the model: their values are looked up in the copy
- * @param trusted as runPipeline takes it
+ * @param measured only its figures are wanted: what nobody will see is not verified
+ * @throws DiagnosticError pass/failed
  */
 export function buildStep(
   model: Model,
   chains: readonly CoupledChain[],
   settings: Settings,
   instruments: readonly Instrument[] = [],
-  trusted = false,
+  measured = false,
 ): StepBuild {
   const state = copyState(model, chains, settings);
   let cost = { forward: 0, step: 0 };
@@ -91,6 +93,8 @@ export function buildStep(
       if (name === 'differentiate') cost = countFlops(graph);
     },
   };
-  runPipeline(stepPipeline, state, [meter, ...instruments], trusted);
+  // A step has dozens of nodes per layer: verified when it is whole.
+  runPipeline(stepPipeline, state, [meter, ...instruments], true);
+  if (!measured) assertValid(state.model);
   return { state, forwardFlops: cost.forward, stepFlops: cost.step };
 }

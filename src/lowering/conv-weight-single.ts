@@ -94,10 +94,11 @@ export const rows: ConvForm = {
     const { begin, end } = correlation(g);
     const [top = 0, left = 0] = begin;
     const [bottom = 0, right = 0] = end;
-    const data = steps.reshape(
-      steps.transpose(steps.reshape(x, [batch, group, per, height, width]), [1, 0, 3, 4, 2]),
-      [1, group * batch, height, width * per],
-    );
+    const rowsOfX =
+      group === 1 && g === original
+        ? steps.transpose(x, [0, 2, 3, 1])
+        : steps.transpose(steps.reshape(x, [batch, group, per, height, width]), [1, 0, 3, 4, 2]);
+    const data = steps.reshape(rowsOfX, [1, group * batch, height, width * per]);
     const kernel = steps.transpose(
       steps.reshape(dY, [batch, outChannels, ...g.output]),
       [1, 0, 2, 3],
@@ -129,14 +130,23 @@ export const swapped: ConvForm = {
     return 2 * narrowWork(work, g.outChannels / g.group) + MOVE * (x + y);
   },
   build(steps, g, x, dY) {
-    const { batch, group, inChannels, outChannels } = g;
+    const { batch, group, inChannels } = g;
     const per = inChannels / group;
     const spatial = range(3, g.kernel.length);
-    const data = steps.reshape(
-      steps.transpose(steps.reshape(x, [batch, group, per, ...g.input]), [2, 1, 0, ...spatial]),
-      [per, group * batch, ...g.input],
-    );
-    const kernel = steps.transpose(dY, [1, 0, ...spatial.map((axis) => axis - 1)]);
+    const swap = [1, 0, ...spatial.map((axis) => axis - 1)];
+    const data =
+      group === 1
+        ? steps.transpose(x, swap)
+        : steps.reshape(
+            steps.transpose(steps.reshape(x, [batch, group, per, ...g.input]), [
+              2,
+              1,
+              0,
+              ...spatial,
+            ]),
+            [per, group * batch, ...g.input],
+          );
+    const kernel = steps.transpose(dY, swap);
     const { begin, end, cut } = correlation(g);
     const conv = steps.conv(data, kernel, {
       kernel: g.output,
@@ -147,10 +157,6 @@ export const swapped: ConvForm = {
       group,
     });
     const taps = cut(steps, conv, 2);
-    return steps.reshape(steps.transpose(taps, [1, 0, ...spatial.map((axis) => axis - 1)]), [
-      outChannels,
-      per,
-      ...g.kernel,
-    ]);
+    return steps.transpose(taps, swap);
   },
 };

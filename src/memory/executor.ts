@@ -144,7 +144,7 @@ class Planner {
  */
 export function simulate(graph: Graph, external: ReadonlySet<Value>, optimized = true): Execution {
   const view = optimized ? fuse(graph) : AS_IT_IS;
-  const shapes = plannerShapes(executionOrder(graph));
+  const shapes = plannerShapes(graph.nodes);
   const order = executionOrder(graph, view);
   const planner = new Planner(graph, external, shapes, view);
   order.forEach((node, index) => planner.run(node, index));

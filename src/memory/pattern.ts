@@ -75,14 +75,21 @@ export class Layout {
   }
 }
 
+const AS_SIMULATED: ReadonlyMap<Value | undefined, number> = new Map();
+const known = new WeakMap<Execution, number>();
+
 /**
  * Size of the block of a step.
  * @param sizes of values whose memory shall have another size than the simulation says
  */
-export function layOut(
-  { order, buffers }: Execution,
-  sizes: ReadonlyMap<Value | undefined, number> = new Map(),
-): number {
+export function layOut(execution: Execution, sizes = AS_SIMULATED): number {
+  if (sizes !== AS_SIMULATED) return blockOf(execution, sizes);
+  const bytes = known.get(execution) ?? blockOf(execution, sizes);
+  known.set(execution, bytes);
+  return bytes;
+}
+
+function blockOf({ order, buffers }: Execution, sizes: typeof AS_SIMULATED): number {
   const allocated: Buffer[][] = order.map(() => []);
   const freed: Buffer[][] = order.map(() => []);
   for (const buffer of buffers) {

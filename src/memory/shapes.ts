@@ -28,7 +28,7 @@ function openExtent(node: Node, shape: Shape | undefined): Shape | undefined {
 }
 
 /** @param order every node of the graph, producers first */
-export function plannerShapes(order: readonly Node[]): (value: Value) => string | undefined {
+export function plannerShapes(order: Iterable<Node>): (value: Value) => string | undefined {
   const keys = new Map<Value, string | undefined>();
   const exact = new Map<Value, TensorType | undefined>();
   const contents: Contents = new WeakMap();

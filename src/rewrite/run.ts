@@ -10,7 +10,7 @@ import type { Instrument, Outcome, Pass, PassState } from './pass.js';
 
 /**
  * Runs passes in order, with the verifier after each.
- * @param trusted of what is only measured and never written: the verifier is left out after passes of this package
+ * @param trusted the caller verifies what comes out: the verifier is left out after passes of this package
  * @throws DiagnosticError pass/failed
  */
 export function runPipeline<S extends PassState>(

@@ -76,12 +76,17 @@ describe('GPU buffers', () => {
     expect(stored[1]).toBeGreaterThan(1.8 * stored[0]);
   });
 
-  // Resident pages differ by some percent from run to run; a tenth of what storing 36 layers adds is well above that.
-  test.each([56, 110])('of activations do not grow from depth 20 to %i', async (depth) => {
-    const bytes = await activationsOf({ depth });
-    console.log(`reversible: ${shallow} bytes at depth 20, ${bytes} at depth ${depth}`);
-    expect(Math.abs(bytes - shallow)).toBeLessThan(0.1 * (stored[1] - stored[0]));
-  });
+  // Resident pages differ by some percent from run to run, rarely by a whole block of the driver's (4 MB), which is why
+  // a pair may be measured again; a tenth of what storing 36 layers adds is above the usual noise.
+  test.each([56, 110])(
+    'of activations do not grow from depth 20 to %i',
+    { retry: 2 },
+    async (depth) => {
+      const [first, bytes] = [await activationsOf({ depth: 20 }), await activationsOf({ depth })];
+      console.log(`reversible: ${first} bytes at depth 20, ${bytes} at depth ${depth}`);
+      expect(Math.abs(bytes - first)).toBeLessThan(0.1 * (stored[1] - stored[0]));
+    },
+  );
 
   test('are kept small by the token, whatever the order of results', async () => {
     const [held, bare] = [
