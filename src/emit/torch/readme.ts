@@ -33,6 +33,9 @@ Run from the folder that holds this one:
 \`random\`. \`--batch\` is that of one process; \`--help\` lists the rest. Batch norm sees the batch of its process
 (\`--sync-batch-norm\`: of all). At the end the weights are in \`${name}/trained.safetensors\`.
 
+On a CPU much of the memory saved stays with the allocator of the C library. With \`MALLOC_MMAP_THRESHOLD_=1048576\` and
+\`MALLOC_TRIM_THRESHOLD_=1048576\` in the environment it goes back to the system at once, at the price of time.
+
 ## Back to ONNX
 
     revnetify import torch DIR ${name}/trained.safetensors
