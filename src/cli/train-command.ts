@@ -248,6 +248,7 @@ async function trainCommand(dir: string, options: Options): Promise<void> {
     process.exitCode = await startAgain();
     return;
   }
+  endWithParent();
   const abort = new AbortController();
   const stop = (): void => {
     remark('interrupted: finishing the step and writing the model', out);
@@ -272,10 +273,18 @@ async function trainCommand(dir: string, options: Options): Promise<void> {
   if (result.interrupted) process.exitCode = EXIT.interrupted;
 }
 
+/** In the process that startAgain() has made: nobody is left to interrupt it once the other is killed. */
+function endWithParent(): void {
+  if (!process.channel) return;
+  process.once('disconnect', () => process.exit(EXIT.interrupted));
+  process.channel.unref();
+}
+
 /** Runs this very command in a process whose allocator is set up for large steps. Resolves to its exit code. */
 function startAgain(): Promise<number> {
   const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
-    stdio: 'inherit',
+    // The channel says when this process is gone, however it went.
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     env: { ...process.env, ...MALLOC_ENVIRONMENT },
     // In a process group of its own: signals reach it once, and from here, whoever sent them.
     detached: true,

@@ -1,6 +1,7 @@
 // Each command with good input: what it prints, in which form, and what it writes.
 
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { cpSync, existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -306,6 +307,25 @@ test('a large training that is interrupted ends with 130', async () => {
   const { code, stdout } = await finished(child);
   expect(code).toBe(130);
   expect(JSON.parse(stdout)).toMatchObject({ interrupted: true });
+});
+
+test('a large training ends when the command that was started is killed', async () => {
+  const at = join(program.folder, 'large');
+  await program.json(resnet, '-o', at, '--batch', '128', '--no-verify', '--force');
+  const child = program.start(
+    'train',
+    at,
+    '--data',
+    'random',
+    '--steps',
+    '100000',
+    '--no-evaluate',
+  );
+  const closed = once(child, 'close');
+  child.stderr?.once('data', () => child.kill('SIGKILL'));
+  // Its output stays open as long as any process has it.
+  await closed;
+  expect(child.signalCode).toBe('SIGKILL');
 });
 
 test('an interrupted compilation ends with 130 and leaves nothing', async () => {

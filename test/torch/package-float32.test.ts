@@ -63,10 +63,15 @@ const CASES: readonly Case[] = [
     partition: 'split',
   },
   {
-    // As deep as vit_b_16, whose 86 million weights take many minutes here.
     name: 'ViT-Ti',
     make: () => visionTransformer({ depth: 12, width: 192, heads: 3, patch: 4, image: 32 }),
     batch: 4,
+    partition: 'widen',
+  },
+  {
+    name: 'vit_b_16',
+    make: (folder) => torchvision('vit_b_16', folder, 224),
+    batch: 2,
     partition: 'widen',
   },
 ];
