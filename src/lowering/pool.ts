@@ -4,6 +4,7 @@
 
 import { Tensor, elementCount, int } from '../ir/index.js';
 import { Value } from '../ir/index.js';
+import type { Node } from '../ir/index.js';
 import { at, reach } from '../ops/conv-geometry.js';
 import { scalarLike } from '../ops/index.js';
 import type { Builder } from '../ops/index.js';
@@ -117,22 +118,21 @@ function scatterWindows(
 
 // ---- MaxPool
 
-/** The indices of the MaxPool that made Y out of X: its second output, added where it is missing. */
-function indicesOf(ctx: LowerContext): Value {
+/** The MaxPool that made Y out of X, with its indices: its second output, added where it is missing. */
+function indexed(ctx: LowerContext): Node {
   const { b } = ctx;
   const [x, y] = [ctx.input(0), ctx.input(1)];
   const { producer } = y;
   if (producer?.op !== 'MaxPool' || producer.domain !== '' || producer.input(0) !== x)
-    return b.node('MaxPool', [x], { attributes: ctx.attributes, outputs: 2 }).output(1);
-  const present = producer.outputs[1];
-  if (present) return present;
+    return b.node('MaxPool', [x], { attributes: ctx.attributes, outputs: 2 });
+  if (producer.outputs[1]) return producer;
   const name = b.graph.uniqueName(`${y.name}.indices`);
   const made = new Value(name, { dtype: 'int64', shape: y.shape });
   made.producer = producer;
   made.outputIndex = 1;
   producer.outputs[1] = made;
   producer.source = undefined;
-  return made;
+  return producer;
 }
 
 const maxByScatter = (ctx: LowerContext): Value[] => {
@@ -140,8 +140,11 @@ const maxByScatter = (ctx: LowerContext): Value[] => {
   const dims = ctx.shape(0);
   const flat = (value: Value): Value => b.op('Reshape', [value, b.ints(-1)]);
   const updates = flat(ctx.input(2));
-  const zeros = runtimeZeros(b, updates, [elementCount(dims)]);
-  const sums = b.op('ScatterElements', [zeros, flat(indicesOf(ctx)), updates], {
+  const pool = indexed(ctx);
+  // ONNX Runtime never gives back what nobody reads: so that Y, made once more for its indices, has a reader.
+  const witness = pool.phase === 'forward' ? updates : pool.output();
+  const zeros = runtimeZeros(b, witness, [elementCount(dims)]);
+  const sums = b.op('ScatterElements', [zeros, flat(pool.output(1)), updates], {
     attributes: { axis: int(0), reduction: { kind: 'string', value: 'add' } },
     name: 'scatter',
   });

@@ -70,7 +70,8 @@ class Planner {
       if (value && !this.external.has(value)) this.place(node, value, index, now);
     });
     for (const value of readsOf(node, this.view)) if (value) this.release(value, now);
-    for (const value of node.outputs) if (value) this.release(value, now);
+    for (const value of node.outputs)
+      if (value && this.uses[value.place] !== 0) this.release(value, now);
   }
 
   private place(node: Node, value: Value, index: number, now: number): void {
@@ -129,12 +130,9 @@ class Planner {
     else this.free.set(slot.key, [slot]);
   }
 
-  /** Results of the graph that the caller gave no memory for live to the end. */
+  /** What is never given back: results of the graph that the caller gave no memory for, and what nobody reads. */
   finish(end: number): void {
-    for (const value of this.results) {
-      const slot = this.owner[value.place];
-      if (slot) slot.last = end;
-    }
+    for (const slot of this.slots) if (slot.readers > 0) slot.last = end;
   }
 }
 
