@@ -6,7 +6,7 @@ import { hideTargets, probeOriginals, spellViews, viewSteps } from '../src/autod
 import { DiagnosticError, invariant } from '../src/diagnostics/index.js';
 import type { Node } from '../src/ir/index.js';
 import { Builder } from '../src/ops/index.js';
-import { checkTokens, mergeEqualNodes, orderResults } from '../src/schedule/index.js';
+import { checkTokens, orderResults } from '../src/schedule/index.js';
 import { definePass } from './state.js';
 
 export const orderStep = definePass({
@@ -20,10 +20,6 @@ export const orderStep = definePass({
       if (!step.deep) viewSteps(graph, root);
       spellViews(graph, root);
       if (step.deep) hideTargets(graph, root);
-      else {
-        graph.sort();
-        mergeEqualNodes(graph);
-      }
     }
     const producers = [
       loss.loss,

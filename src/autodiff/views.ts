@@ -148,28 +148,6 @@ function keepsOf(graph: Graph): Map<string, Value> {
   return keeps;
 }
 
-/** What stems from one node of the model. */
-interface Step {
-  /** Tells its views apart from those of other steps: ONNX Runtime would merge them, symbols and all. */
-  readonly salt: number;
-  readonly symbol: string;
-  /** Targets of its views, by those of its unit. */
-  readonly keeps: Map<Value, Value>;
-  readonly views: Map<Value, Value>;
-}
-
-/** @param keep the target of a unit: a zero, spread */
-function saltedKeep({ salt, keeps }: Step, keep: Value, b: Builder): Value {
-  const known = keeps.get(keep);
-  if (known) return known;
-  const factors = Array.from({ length: elementCount(keep.shape as number[]) }, () => salt);
-  const zero = keep.producer?.input(0);
-  invariant(zero, 'the target of a view is made of a zero');
-  const salted = b.op('Mul', [zero, b.ints(...factors)], { name: 'keep' });
-  keeps.set(keep, salted);
-  return salted;
-}
-
 /**
  * Gives each step of a unit symbols of its own: what stems from one node of the model reads what others made through
  * views. Within a unit the planner would otherwise hold nearly as much as the unit computes (ResNet-50: a tenth of
@@ -179,7 +157,7 @@ function saltedKeep({ salt, keeps }: Step, keep: Value, b: Builder): Value {
 export function viewSteps(graph: Graph, root: Builder): void {
   const keeps = keepsOf(graph);
   const stepOf = (node: Node): string => `${node.phase} ${node.unit ?? ''} ${node.origin ?? ''}`;
-  const steps = new Map<string, Step>();
+  const steps = new Map<string, { symbol: string; views: Map<Value, Value> }>();
   for (const node of [...graph.nodes]) {
     if (node.phase === 'update' || isView(node.output())) continue;
     node.inputs.forEach((value, index) => {
@@ -194,15 +172,12 @@ export function viewSteps(graph: Graph, root: Builder): void {
       if (!keep) return;
       const key = stepOf(node);
       let step = steps.get(key);
-      if (!step) {
-        const salt = -1 - steps.size;
-        const symbol = `${node.unit ?? ''}.${steps.size}`;
-        steps.set(key, (step = { salt, symbol, keeps: new Map(), views: new Map() }));
-      }
+      if (!step)
+        steps.set(key, (step = { symbol: `${node.unit ?? ''}.${steps.size}`, views: new Map() }));
       let view = step.views.get(source);
       if (!view) {
         const b = root.within(scopeOf(node));
-        view = b.op('Reshape', [source, saltedKeep(step, keep, b)], { name: 'view' });
+        view = b.op('Reshape', [source, keep], { name: 'view' });
         state(view, source, step.symbol);
         step.views.set(source, view);
       }

@@ -2,7 +2,6 @@
 
 export * from './cuts.js';
 export * from './deep.js';
-export * from './merge.js';
 export * from './order.js';
 export * from './policy.js';
 export * from './schedule.js';

@@ -57,6 +57,18 @@ describe('views and in-place results', () => {
   });
 });
 
+test('what nobody reads is never given back', () => {
+  const s = new Sketch();
+  const a = s.op('a', 'Exp', s.input('x', 4, 1000));
+  s.op('unread', 'Neg', a);
+  const b = s.op('b', 'Neg', s.op('c', 'Exp', a));
+  const run = s.run(b);
+  const end = run.order.length;
+  expect(lifetimes(run).find((line) => line.includes('unread'))).toMatch(
+    new RegExp(` \\d..${end}$`),
+  );
+});
+
 describe('buffers taken over by shape', () => {
   /** a dies early; much later b has the same shape; g needs memory in between. */
   function gap(viewed: (s: Sketch, x: Value, target: Value, which: string) => Value): Sketch {

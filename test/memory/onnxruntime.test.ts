@@ -103,6 +103,12 @@ const NETWORKS: readonly [string, () => Model, Partial<Settings>, number][] = [
     0.05,
   ],
   [
+    'basic blocks behind a max pool, two streams through the transitions',
+    () => resNetImageNet({ layers: [2, 2, 2], block: 'basic', width: 16, image: 64, seed: 3 }),
+    { batch: 16, recipe: 'paper', policy: 'reverse' },
+    0.05,
+  ],
+  [
     'so deep that the graph is left as it is and ranks are hidden',
     () => preResNet({ depth: 218, width: 8, seed: 1 }),
     { batch: 16, recipe: 'paper', policy: 'reverse' },
