@@ -5,7 +5,7 @@ import { DEVICES, readPlan, requireTarget } from '../../runtime/index.js';
 import type { Device } from '../../runtime/index.js';
 import { checkStep, loadCoupled } from '../compiler/index.js';
 import { EXIT } from '../diagnostics/index.js';
-import { THRESHOLDS, medianLimit, verifyModel } from '../verify/index.js';
+import { THRESHOLDS, gradientLimits, verifyModel } from '../verify/index.js';
 import type { VerifyResult } from '../verify/index.js';
 import {
   columns,
@@ -64,6 +64,7 @@ const figure = (x: number): string => x.toExponential(1);
 /** The figures and what they are held to, as a small table. */
 export function describeVerification(r: VerifyResult): string {
   const t = THRESHOLDS;
+  const limits = gradientLimits(r.noise);
   const rows = [
     ['  forward, largest relative error', figure(r.forward.maxRel), `≤ ${figure(t.forwardMaxRel)}`],
     [
@@ -74,11 +75,15 @@ export function describeVerification(r: VerifyResult): string {
     [
       '  gradient, recomputed against stored',
       figure(r.gradient.relL2),
-      `≤ ${figure(t.gradientRelL2)}`,
+      `≤ ${figure(limits.relL2)}`,
     ],
     ['    noise floor (two lowerings)', figure(r.noise.relL2), `× ${t.noiseFactor}`],
-    ['    angle in degrees', figure(r.gradient.angleDegrees), `≤ ${t.gradientAngleDegrees}`],
-    ['    median tensor', figure(r.gradient.medianTensor), `≤ ${figure(medianLimit(r.noise))}`],
+    [
+      '    angle in degrees',
+      figure(r.gradient.angleDegrees),
+      `≤ ${Number(limits.angleDegrees.toPrecision(2))}`,
+    ],
+    ['    median tensor', figure(r.gradient.medianTensor), `≤ ${figure(limits.medianTensor)}`],
   ];
   if (r.float64)
     rows.push(

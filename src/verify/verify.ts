@@ -194,13 +194,31 @@ function exactCheck(
   return verifyFloat64(reversed.state, stored.state, weights, seed);
 }
 
+/** By how much float32 noise may raise a limit: more of it means that one of the two lowerings is wrong. */
+const MOST_NOISE = 5;
+
+/** What the gradients of recomputing are held to. */
+export interface GradientLimits {
+  readonly relL2: number;
+  readonly angleDegrees: number;
+  readonly medianTensor: number;
+}
+
 /**
- * One ReLU that flips because its operand is within a rounding of 0 changes the gradients of all layers before it, and
- * with them the median tensor. Where two ways of computing the stored network already differ by more than the threshold
- * (deep networks before training), that is what recomputing is held to.
+ * One ReLU that flips because its operand is within a rounding of 0 changes the gradients of all layers before it. Where two
+ * ways of computing the stored network already differ by more than a threshold (deep networks before training: torchvision's
+ * resnet152 by 0.07, or 4 degrees), that is what recomputing is held to.
  */
-export const medianLimit = (noise: GradientDistance): number =>
-  Math.max(THRESHOLDS.gradientMedianTensor, noise.medianTensor);
+export function gradientLimits(noise: GradientDistance): GradientLimits {
+  const limit = (threshold: number, seen: number): number =>
+    Math.max(threshold, Math.min(seen, MOST_NOISE * threshold));
+  return {
+    relL2: limit(THRESHOLDS.gradientRelL2, noise.relL2),
+    angleDegrees: limit(THRESHOLDS.gradientAngleDegrees, noise.angleDegrees),
+    // Of a single tensor, without a bound: half of all tensors may lie before the ReLU that flipped.
+    medianTensor: Math.max(THRESHOLDS.gradientMedianTensor, noise.medianTensor),
+  };
+}
 
 function judge(
   r: Pick<VerifyResult, 'forward' | 'reconstruction' | 'gradient' | 'noise' | 'float64'>,
@@ -214,9 +232,10 @@ function judge(
   const t = THRESHOLDS;
   hold('forward max relative', r.forward.maxRel, t.forwardMaxRel);
   hold('reconstruction max relative', r.reconstruction.maxRel, t.reconstructionMaxRel);
-  hold('gradient relative L2', r.gradient.relL2, t.gradientRelL2);
-  hold('gradient angle (degrees)', r.gradient.angleDegrees, t.gradientAngleDegrees);
-  hold('gradient median tensor', r.gradient.medianTensor, medianLimit(r.noise));
+  const limits = gradientLimits(r.noise);
+  hold('gradient relative L2', r.gradient.relL2, limits.relL2);
+  hold('gradient angle (degrees)', r.gradient.angleDegrees, limits.angleDegrees);
+  hold('gradient median tensor', r.gradient.medianTensor, limits.medianTensor);
   hold(
     'gradient against noise floor',
     r.gradient.relL2,
