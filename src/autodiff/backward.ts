@@ -97,7 +97,7 @@ export function appendBackward(
     const results = [...gradients.takeChanged(), ...rebuilt];
     if (results.length > 0) {
       // Each waits for the one before: also where a unit reads nothing that waits (safeInPlace relies on it).
-      const form = options.hidden === true ? 'broadcast' : 'joined';
+      const form = options.hidden === true && options.views !== false ? 'broadcast' : 'joined';
       token = makeToken(token ? [token, ...results] : results, b, form);
       tokens.push(token);
     }

@@ -10,8 +10,8 @@ import type { Builder } from '../ops/index.js';
 const ONNX_FLOAT = 1;
 
 /**
- * How the elements come together: each as a tensor of shape [1], which every executor can join; or as they are, broadcast
- * over each other, which takes fewer nodes and says nothing of ranks.
+ * How the elements come together: each as a tensor of shape [1], which GPUs can join too; or as they are, broadcast over each
+ * other, which takes fewer nodes and says nothing of ranks.
  */
 export type ProbeForm = 'joined' | 'broadcast';
 
@@ -36,27 +36,33 @@ export function makeToken(
 }
 
 function join(results: readonly Value[], b: Builder, form: ProbeForm): Value {
-  if (form === 'broadcast') return b.op('Max', corners(results, b), { name: 'probes' });
-  const probes = results.map((value) => {
-    const element = corner(value, b);
-    return value.shape?.length === 1
-      ? element
-      : b.op('Reshape', [element, b.ints(1)], { name: 'probe' });
-  });
+  const probes = PROBES[form](results, b);
   const [first] = probes;
   invariant(first, 'a token needs a result to wait for');
+  if (form === 'broadcast') return b.op('Max', probes, { name: 'probes' });
   if (probes.length === 1) return first;
   return b.op('Concat', probes, { attributes: { axis: int(0) }, name: 'probes' });
 }
 
-/** Lets a token that makeToken() made by broadcasting wait for more results. */
+/** Lets a token that makeToken() made wait for more; one that was made of a single result in 'joined' form cannot. */
 export function joinToken(token: Value, results: readonly Value[], b: Builder): void {
   const beyond = token.producer?.inputs[0];
   const most = beyond?.producer?.inputs[0];
-  const max = most?.producer?.inputs[0]?.producer;
-  invariant(max?.op === 'Max', 'the token was made by broadcasting');
-  for (const probe of corners(results, b)) max.addInput(probe);
+  const joint = most?.producer?.inputs[0]?.producer;
+  if (joint?.op !== 'Max' && joint?.op !== 'Concat') return;
+  const form = joint.op === 'Max' ? 'broadcast' : 'joined';
+  for (const probe of PROBES[form](results, b)) joint.addInput(probe);
 }
+
+const PROBES: Readonly<Record<ProbeForm, (results: readonly Value[], b: Builder) => Value[]>> = {
+  joined: (results, b) =>
+    results.map((value) => {
+      const element = corner(value, b);
+      const isRow = value.shape?.length === 1;
+      return isRow ? element : b.op('Reshape', [element, b.ints(1)], { name: 'probe' });
+    }),
+  broadcast: corners,
+};
 
 /**
  * First elements, one for all vectors of a length together (the gradients of a batch norm, which are made on the way to its

@@ -61,3 +61,12 @@ test('its gradients are right, and weights written in place do not change the lo
     rmSync(dir, { recursive: true });
   }
 }, 180_000);
+
+test('a deep step for a GPU joins its probes by what GPUs have, and waits for new weights as well', () => {
+  const model = preResNet({ depth: 182, width: 8, image: 32 });
+  const settings = { name: 'net', source: 'net.onnx', batch: 4, target: 'portable' } as const;
+  const nodes = [...compile(model, settings).train.graph.nodes];
+  expect(nodes.some(({ op }) => op === 'Max')).toBe(false);
+  const leaves = nodes.filter(({ outputs }) => outputs.every((value) => !value?.isUsed));
+  expect(leaves.length).toBeLessThan(20);
+});
