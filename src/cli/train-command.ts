@@ -273,9 +273,12 @@ async function trainCommand(dir: string, options: Options): Promise<void> {
   if (result.interrupted) process.exitCode = EXIT.interrupted;
 }
 
+/** Says to a process that startAgain() has made it: another that starts this program may have a channel to it as well. */
+const STARTED_AGAIN = 'REVNETIFY_STARTED_AGAIN';
+
 /** In the process that startAgain() has made: nobody is left to interrupt it once the other is killed. */
 function endWithParent(): void {
-  if (!process.channel) return;
+  if (!process.channel || process.env[STARTED_AGAIN] === undefined) return;
   process.once('disconnect', () => process.exit(EXIT.interrupted));
   process.channel.unref();
 }
@@ -285,7 +288,7 @@ function startAgain(): Promise<number> {
   const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
     // The channel says when this process is gone, however it went.
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
-    env: { ...process.env, ...MALLOC_ENVIRONMENT },
+    env: { ...process.env, ...MALLOC_ENVIRONMENT, [STARTED_AGAIN]: '1' },
     // In a process group of its own: signals reach it once, and from here, whoever sent them.
     detached: true,
   });

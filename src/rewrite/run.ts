@@ -1,5 +1,6 @@
 // Runs passes in order. In: passes, and a state that holds a model. Out: the same state, changed. Invariant: after
-// every pass the graph is well formed, or one message names the pass, the rule and the node.
+// every pass the graph is well formed, or one message names the pass, the rule and the node. The passes of a training step
+// are this package's own, and verified together (compiler/step.ts).
 
 import { DiagnosticError } from '../diagnostics/index.js';
 import type { Graph } from '../ir/index.js';
