@@ -1,7 +1,6 @@
 // The PyTorch package in float32 on networks of real size, judged as float32.test.ts judges our step: beside the step in
 // ONNX Runtime, by PyTorch in float64, and by what float32 does to PyTorch itself.
 
-import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
@@ -18,7 +17,7 @@ import {
 import { runOnce } from '../../src/verify/run.js';
 import { byName, packageOf, runPackage, stepOf } from './package.js';
 import type { Package } from './package.js';
-import { python, withFolder } from './python.js';
+import { runPython, withFolder } from './python.js';
 
 const SEED = 7;
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -27,12 +26,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 function torchvision(name: string, folder: string, image: number): Model {
   const script = join(root, 'bench/export/torchvision.py');
   const args = ['--networks', name, '--modes', 'evalbn', '--opsets', '17', '--batches', 'dynamic'];
-  const { status, stderr } = spawnSync(
-    python(),
-    [script, folder, ...args, '--image', String(image), '--large'],
-    { encoding: 'utf8' },
-  );
-  if (status !== 0) throw new Error(`torchvision.py: ${stderr}`);
+  runPython([script, folder, ...args, '--image', String(image), '--large']);
   return readModel(join(folder, `${name}.evalbn.dyn.op17.onnx`));
 }
 

@@ -1,7 +1,6 @@
 // What the package keeps for its backward pass, and what a whole step takes in a process of its own: beside ordinary
 // autograd on the original network. Measured by bench/gpu/step.py, on the CPU.
 
-import { spawnSync } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +9,7 @@ import { preResNet, resNetImageNet } from '../../fixtures/models.js';
 import type { Settings } from '../../passes/index.js';
 import type { Model } from '../../src/ir/index.js';
 import { packageOf } from './package.js';
-import { python, withFolder } from './python.js';
+import { runPython, withFolder } from './python.js';
 
 const script = fileURLToPath(new URL('../../bench/gpu/step.py', import.meta.url));
 
@@ -45,13 +44,9 @@ function measured(
     cpu: true,
     ...request,
   };
-  const { status, stdout, stderr } = spawnSync(python(), [script, JSON.stringify(asked)], {
-    encoding: 'utf8',
-    // Freed memory goes back at once, so that the peak is what is in use.
-    env: { ...process.env, MALLOC_MMAP_THRESHOLD_: '1048576', MALLOC_TRIM_THRESHOLD_: '1048576' },
-  });
-  if (status !== 0) throw new Error(`step.py: ${stderr}`);
-  return JSON.parse(stdout) as Measured;
+  // Freed memory goes back at once, so that the peak is what is in use.
+  const env = { MALLOC_MMAP_THRESHOLD_: '1048576', MALLOC_TRIM_THRESHOLD_: '1048576' };
+  return JSON.parse(runPython([script, JSON.stringify(asked)], { env })) as Measured;
 }
 
 const imageNet =

@@ -1,6 +1,5 @@
 // Training with the package: one process, two under torchrun, and the weights' way back to ONNX.
 
-import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -16,7 +15,7 @@ import { maxDistance } from '../../src/verify/index.js';
 import { runOnce } from '../../src/verify/run.js';
 import { packageOf, runPackage } from './package.js';
 import type { Package } from './package.js';
-import { python, withFolder } from './python.js';
+import { runPython, withFolder } from './python.js';
 
 const STEPS = 5;
 
@@ -61,12 +60,7 @@ function train(
     ...['-m', `${pkg.path.split('/').at(-1) ?? ''}.train`, '--data', 'random', '--no-evaluate'],
     ...['--steps', String(STEPS), '--lr', '0.01', '--out', path, '--log', log, ...options],
   ];
-  const { status, stdout, stderr } = spawnSync(python(), args, {
-    cwd: dirname(pkg.path),
-    env: { ...process.env, OMP_NUM_THREADS: '1' },
-    encoding: 'utf8',
-  });
-  if (status !== 0) throw new Error(`train.py ${name}: ${stdout}\n${stderr}`);
+  runPython(args, { cwd: dirname(pkg.path), env: { OMP_NUM_THREADS: '1' }, timeout: 120_000 });
   const file = openTensors(path);
   const bytes = readFileSync(path);
   const weights = new Map<string, Float32Array>();

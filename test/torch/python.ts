@@ -13,7 +13,7 @@ const NEEDED = 'import torch, numpy, onnx';
 let found: string | undefined;
 
 /** A python3 that has PyTorch. */
-export function python(): string {
+function python(): string {
   found ??= ['python3', '/usr/bin/python3'].find(
     (command) => spawnSync(command, ['-c', NEEDED]).status === 0,
   );
@@ -41,6 +41,32 @@ interface Stored {
 
 export type Tensors = Map<string, Float64Array>;
 
+export interface PythonRun {
+  readonly input?: string;
+  readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  /** Milliseconds. A program that hangs fails its test, where a run without end would take every other with it. */
+  readonly timeout?: number;
+}
+
+/** Runs a program to its end. @returns what it printed @throws what it said of its failure */
+export function runPython(
+  args: readonly string[],
+  { env, timeout = 500_000, ...how }: PythonRun = {},
+): string {
+  const { status, signal, stdout, stderr } = spawnSync(python(), args, {
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+    killSignal: 'SIGKILL',
+    timeout,
+    ...how,
+    ...(env ? { env: { ...process.env, ...env } } : {}),
+  });
+  if (status !== 0)
+    throw new Error(`python ${args.join(' ').slice(0, 200)}: ${signal ?? ''} ${stdout} ${stderr}`);
+  return stdout;
+}
+
 /** A folder for one comparison; gone when `use` returns. */
 export async function withFolder<T>(use: (folder: string) => T | Promise<T>): Promise<T> {
   const folder = mkdtempSync(join(tmpdir(), 'revnetify-torch-'));
@@ -61,13 +87,7 @@ export function saveModel(model: Model, folder: string): string {
 /** What a script beside this file answers: JSON in, JSON out. */
 export function askPython(script: string, request: unknown): unknown {
   const path = fileURLToPath(new URL(script, import.meta.url));
-  const { status, stdout, stderr } = spawnSync(python(), [path], {
-    input: JSON.stringify(request),
-    encoding: 'utf8',
-    maxBuffer: 1 << 28,
-  });
-  if (status !== 0) throw new Error(`${script}: ${stderr}`);
-  return JSON.parse(stdout);
+  return JSON.parse(runPython([path], { input: JSON.stringify(request) }));
 }
 
 function ask(

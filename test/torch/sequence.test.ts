@@ -1,9 +1,8 @@
 // The autograd function of the PyTorch package by itself: what a recompute can get wrong, and that the test would see it.
 
-import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { askPython, python } from './python.js';
+import { askPython, runPython } from './python.js';
 
 const folder = fileURLToPath(new URL('../../src/emit/torch/package', import.meta.url));
 
@@ -38,6 +37,5 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob('*.py')):
     if long:
         sys.exit(f'{path.name}: lines {long}')
 `;
-  const { status, stderr } = spawnSync(python(), ['-c', check, folder], { encoding: 'utf8' });
-  expect([status, stderr]).toEqual([0, '']);
+  expect(runPython(['-c', check, folder])).toBe('');
 });
