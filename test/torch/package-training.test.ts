@@ -54,7 +54,8 @@ function train(
     '--nproc_per_node',
     '2',
   ];
-  const port = String(20_000 + Math.floor(Math.random() * 20_000));
+  // Below the ports that connections going out are given: one of those may be in use.
+  const port = String(20_000 + Math.floor(Math.random() * 12_000));
   const args = [
     ...(processes === 2 ? [...launcher, '--master_port', port] : []),
     ...['-m', `${pkg.path.split('/').at(-1) ?? ''}.train`, '--data', 'random', '--no-evaluate'],
