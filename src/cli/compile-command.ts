@@ -6,8 +6,8 @@ import type { Command } from 'commander';
 import { BATCH_NORM, DROPOUT, LOSSES, RECIPES, TRANSITIONS } from '../../passes/index.js';
 import type { BatchNorm, Dropout, LossKind, Recipe, Transitions } from '../../passes/index.js';
 import type { OptimizerName } from '../autodiff/index.js';
-import { checkOutput, compile, compileFile, modelName, writeFolder } from '../compiler/index.js';
-import type { CompileOptions, Compiled } from '../compiler/index.js';
+import { checkOutput, compile, compileFile, modelName, prepareFolder } from '../compiler/index.js';
+import type { CompileOptions, Compiled, CompiledModels } from '../compiler/index.js';
 import { DiagnosticError } from '../diagnostics/index.js';
 import type { Model } from '../ir/index.js';
 import type { Target } from '../lowering/index.js';
@@ -240,7 +240,17 @@ async function compileCommand(path: string, options: Options): Promise<void> {
     pipeline: passes.pipeline,
     instruments: passes.instruments,
   };
-  const compiled = await compileWith(passes, model, settings, options.weights === 'file');
+  // Encoded while the plan waits for its baselines.
+  const prepared: { write?: ReturnType<typeof prepareFolder> } = {};
+  const compiled = await compileWith(
+    passes,
+    model,
+    settings,
+    options.weights === 'file',
+    (made) => {
+      prepared.write = prepareFolder(made, name, dir);
+    },
+  );
   for (const note of compiled.state.notes) remark(`note: ${note}`, out);
   let verified: VerifyResult | null = null;
   if (options.verify && fitsVerification(compiled.rev, out)) {
@@ -255,7 +265,9 @@ async function compileCommand(path: string, options: Options): Promise<void> {
         `${verified.failures.join('; ')}. Nothing was written`,
       );
   }
-  const [rev = '', train = '', plan = ''] = writeFolder(compiled, dir);
+  const [rev = '', train = '', plan = ''] = (prepared.write ?? prepareFolder(compiled, name, dir))(
+    compiled.plan,
+  );
   if (out.json) printJson(summary(path, compiled, { rev, train, plan }, verified));
   else printResult(describe(compiled, { rev, train, plan }, verified, out));
   if (verified && !verified.passed) process.exitCode = 4;
@@ -288,9 +300,10 @@ async function compileWith(
   model: Model,
   settings: CompileOptions,
   isAsRead: boolean,
+  meanwhile: (models: CompiledModels) => void,
 ): Promise<Compiled> {
   try {
-    return isAsRead ? await compileFile(model, settings) : compile(model, settings);
+    return isAsRead ? await compileFile(model, settings, meanwhile) : compile(model, settings);
   } finally {
     passes.report();
   }

@@ -18,15 +18,18 @@ import type { Baselines } from './baselines.js';
 import { startBaselines } from './beside.js';
 import { coupleNetwork, unknownOperators } from './coupled.js';
 import type { CompileOptions, Coupled } from './coupled.js';
-import { assemblePlan } from './plan.js';
+import { draftPlan } from './plan.js';
 import { buildStep } from './step.js';
 import type { StepBuild } from './step.js';
 
-export interface Compiled {
+export interface CompiledModels {
   /** The network as it will be trained, in inference form, with its weights. */
   readonly rev: Model;
   /** The whole training step; weights are inputs. */
   readonly train: Model;
+}
+
+export interface Compiled extends CompiledModels {
   readonly plan: Plan;
   /** The coupled network with everything the passes found out about it; state.model is rev. */
   readonly state: CompileState;
@@ -45,22 +48,25 @@ export function analyseModel(model: Model, settings: Partial<Settings> = {}): Co
  * @throws DiagnosticError model/*, op/*, shape/*, and couple/nothing when the recipe finds no chain
  */
 export function compile(model: Model, options: CompileOptions): Compiled {
-  const coupled = coupleNetwork(model, options);
-  const step = ownStep(coupled, options);
-  return finish(coupled, options, step, measureBaselines(coupled, step));
+  const built = build(model, options);
+  return built.finish(measureBaselines(built.coupled, built.step));
 }
 
 /**
  * The same for a model that was just read from options.source, with the baselines of a large one built meanwhile on
  * another core.
+ * @param meanwhile is given the models as soon as they are ready, when the plan still lacks those figures
  */
-export async function compileFile(model: Model, options: CompileOptions): Promise<Compiled> {
+export async function compileFile(
+  model: Model,
+  options: CompileOptions,
+  meanwhile?: (models: CompiledModels) => void,
+): Promise<Compiled> {
   const beside = startBaselines(model, options);
   try {
-    const coupled = coupleNetwork(model, options);
-    const step = ownStep(coupled, options);
-    const baselines = (await beside?.result) ?? measureBaselines(coupled, step);
-    return finish(coupled, options, step, baselines);
+    const { models, coupled, step, finish } = build(model, options);
+    meanwhile?.(models);
+    return finish((await beside?.result) ?? measureBaselines(coupled, step));
   } finally {
     await beside?.stop();
   }
@@ -74,30 +80,41 @@ function ownStep({ state }: Coupled, { instruments = [] }: CompileOptions): Step
   return step;
 }
 
-function finish(
-  { state }: Coupled,
-  { name, source, pipeline = revPipeline() }: CompileOptions,
-  step: StepBuild,
-  baselines: Baselines,
-): Compiled {
-  const plan = assemblePlan({
-    name,
-    source,
-    passes: printRevPipeline(pipeline),
-    coupled: state,
-    step,
-    baselines,
-  });
-  const { model } = state;
+interface Built {
+  readonly models: CompiledModels;
+  readonly coupled: Coupled;
+  readonly step: StepBuild;
+  readonly finish: (baselines: Baselines) => Compiled;
+}
+
+function build(source: Model, options: CompileOptions): Built {
+  const coupled = coupleNetwork(source, options);
+  const step = ownStep(coupled, options);
+  const { state } = coupled;
+  const { model, settings } = state;
   const train = step.state.model;
   train.metadata.set(
     'revnetify.step',
-    `${state.settings.recipe}, ${state.settings.policy}, batch ${state.settings.batch}`,
+    `${settings.recipe}, ${settings.policy}, batch ${settings.batch}`,
   );
   // The streams changed what every batch norm sees: its running averages are right again after training.
   if (state.reports.some(isRewritten))
     model.metadata.set('revnetify.running_statistics', 'uncalibrated');
-  return { rev: model, train, plan, state };
+  const models = { rev: model, train };
+  const { pipeline = revPipeline() } = options;
+  const planWith = draftPlan({
+    name: options.name,
+    source: options.source,
+    passes: printRevPipeline(pipeline),
+    coupled: state,
+    step,
+  });
+  const finish = (baselines: Baselines): Compiled => ({
+    ...models,
+    plan: planWith(baselines),
+    state,
+  });
+  return { models, coupled, step, finish };
 }
 
 const isRewritten = ({ coupled, code }: AddReport): boolean => coupled && code !== 'reversible';

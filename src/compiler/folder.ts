@@ -17,11 +17,11 @@ import { DEFAULT_SETTINGS } from '../../passes/index.js';
 import { DiagnosticError } from '../diagnostics/index.js';
 import type { Model, Value } from '../ir/index.js';
 import { inferTypes } from '../analysis/index.js';
-import { atomicWrite, modelDigest, readModel, writeModel } from '../onnx/index.js';
+import { atomicWrite, modelDigest, prepareModel, readModel } from '../onnx/index.js';
 import { PLAN_SCHEMA_VERSION, formatPlan } from '../plan/index.js';
 import type { Plan } from '../plan/index.js';
 import type { CoupledChain } from '../reversible/index.js';
-import type { Compiled } from './compile.js';
+import type { Compiled, CompiledModels } from './compile.js';
 import { dataFile, outputFiles } from './names.js';
 import { buildStep } from './step.js';
 
@@ -81,36 +81,53 @@ function nearestExisting(path: string): string {
  * unfinished is removed, the folder too if it was made here.
  * @throws DiagnosticError usage/output
  */
-export function writeFolder(compiled: Compiled, dir: string): string[] {
-  const files = outputFiles(compiled.plan.model.name);
+export const writeFolder = (compiled: Compiled, dir: string): string[] =>
+  prepareFolder(compiled, compiled.plan.model.name, dir)(compiled.plan);
+
+/** writeFolder in two steps: this one encodes the models and touches no file. @returns what writes the files */
+export function prepareFolder(
+  { rev, train }: CompiledModels,
+  name: string,
+  dir: string,
+): (plan: Plan) => string[] {
+  const files = outputFiles(name);
+  const models = [
+    { path: join(dir, files.rev), model: rev },
+    { path: join(dir, files.train), model: train },
+  ].map(({ path, model }) => ({ path, write: prepareModel(model, path) }));
+  return (plan) => writePrepared(models, join(dir, files.plan), plan);
+}
+
+interface Prepared {
+  readonly path: string;
+  readonly write: () => string[];
+}
+
+function writePrepared(models: readonly Prepared[], planPath: string, plan: Plan): string[] {
+  const dir = dirname(planPath);
   let made: string | undefined;
   try {
     made = mkdirSync(dir, { recursive: true });
   } catch (error) {
     throw new DiagnosticError('usage/output', dir, messageOf(error));
   }
-  const paths = [files.rev, files.train, files.plan].map((file) => join(dir, file));
-  const [rev = '', train = '', plan = ''] = paths;
   const written = new Set<string>();
   try {
     // An old plan beside new models would describe something else.
-    const replaces = isOurs(plan);
-    rmSync(plan, { force: true });
-    for (const [path, model] of [
-      [rev, compiled.rev],
-      [train, compiled.train],
-    ] as const) {
-      for (const file of writeModel(model, path)) written.add(file);
+    const replaces = isOurs(planPath);
+    rmSync(planPath, { force: true });
+    for (const { path, write } of models) {
+      for (const file of write()) written.add(file);
       const data = dataFile(path);
       if (replaces && !written.has(data)) rmSync(data, { force: true });
     }
-    atomicWrite(plan, formatPlan(compiled.plan));
+    atomicWrite(planPath, formatPlan(plan));
   } catch (error) {
     for (const path of written) rmSync(path, { force: true });
     if (made !== undefined) rmSync(made, { recursive: true, force: true });
     throw error;
   }
-  return paths;
+  return [...models.map(({ path }) => path), planPath];
 }
 
 export interface LoadedFolder {

@@ -25,7 +25,6 @@ export interface PlanParts {
   /** Names of chains refer to this model's values: rev.onnx. */
   readonly coupled: CompileState;
   readonly step: StepBuild;
-  readonly baselines: Baselines;
 }
 
 function planInputs(state: CompileState): PlanInput[] {
@@ -79,14 +78,15 @@ const planChains = (state: CompileState): PlanChain[] =>
     })),
   }));
 
-export function assemblePlan(parts: PlanParts): Plan {
+/** @returns what makes the plan of it, once the baselines are there */
+export function draftPlan(parts: PlanParts): (baselines: Baselines) => Plan {
   const { state } = parts.step;
   const { step, loss, settings } = state;
   invariant(step && loss, 'a plan needs a differentiated step');
   const files = outputFiles(parts.name);
   const own = describeMemory(state);
-  const { coupledStored, originalStored } = parts.baselines;
-  return {
+  const [inputs, parameters, depth] = [planInputs(state), parameterCount(state), depthOf(state)];
+  return ({ coupledStored, originalStored }) => ({
     schemaVersion: PLAN_SCHEMA_VERSION,
     model: {
       name: parts.name,
@@ -96,11 +96,11 @@ export function assemblePlan(parts: PlanParts): Plan {
       source: basename(parts.source),
       parameters: {
         before: originalStored.parameters,
-        after: parameterCount(state),
+        after: parameters,
       },
       depth: {
         before: originalStored.depth,
-        after: depthOf(state),
+        after: depth,
       },
       weightBytes: weightBytes(step.updates.map((u) => u.weight)),
     },
@@ -136,7 +136,7 @@ export function assemblePlan(parts: PlanParts): Plan {
       ),
     },
     notes: parts.coupled.notes,
-    inputs: planInputs(state),
+    inputs,
     outputs: {
       loss: loss.loss.name,
       correct: loss.correct.name,
@@ -161,5 +161,5 @@ export function assemblePlan(parts: PlanParts): Plan {
       ratio: parts.step.stepFlops / originalStored.stepFlops,
     },
     measured: [],
-  };
+  });
 }

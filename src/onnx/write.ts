@@ -59,14 +59,24 @@ export function encodeModel(
  * @returns the paths of what was written, the model's last
  * @throws DiagnosticError usage/output
  */
-export function writeModel(
+export const writeModel = (
   model: Model,
   path: string,
   options: Omit<EncodeOptions, 'dataName'> = {},
-): string[] {
+): string[] => prepareModel(model, path, options)();
+
+/**
+ * writeModel in two steps: this one encodes the graph and touches no file.
+ * @returns what writes the files; the model must be as it was
+ * @throws DiagnosticError usage/output
+ */
+export function prepareModel(
+  model: Model,
+  path: string,
+  options: Omit<EncodeOptions, 'dataName'> = {},
+): () => string[] {
   const record = model.source instanceof ModelRecord ? model.source : undefined;
   const folder = dirname(path);
-  makeFolder(folder);
   // Tensors may stem from several files, so each one's own folder counts, not the model's.
   const relocates = ({ folder: from }: ExternalFiles): boolean =>
     options.external === 'never' || (from !== undefined && real(from) !== real(folder));
@@ -82,8 +92,11 @@ export function writeModel(
     ...(data ? [{ path: dataPath, content: data.content }] : []),
     { path, content: main },
   ];
-  atomicWriteAll(files.map(({ content, ...at }) => ({ ...at, body: (w) => content.emit(w) })));
-  return files.map((file) => file.path);
+  return () => {
+    makeFolder(folder);
+    atomicWriteAll(files.map(({ content, ...at }) => ({ ...at, body: (w) => content.emit(w) })));
+    return files.map((file) => file.path);
+  };
 }
 
 /** SHA-256 of the model with every weight in it: equal for models that differ in where their weights lie. */

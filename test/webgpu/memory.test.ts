@@ -76,14 +76,15 @@ describe('GPU buffers', () => {
     expect(stored[1]).toBeGreaterThan(1.8 * stored[0]);
   });
 
-  // A tenth of what storing 36 layers adds, 6 MB, is above the differences seen from run to run (3 MB). They are resident
-  // pages of the driver's blocks of 4 MB, so two blocks would exceed it: a pair may be measured again.
+  // What is counted is resident pages of the driver's blocks of 4 MB, and differs by up to 3 MB from run to run, more than a
+  // tenth of the whole: a pair may be measured three times.
   test.each([56, 110])(
     'of activations do not grow from depth 20 to %i',
     { retry: 2 },
     async (depth) => {
       const [first, bytes] = [await activationsOf({ depth: 20 }), await activationsOf({ depth })];
       console.log(`reversible: ${first} bytes at depth 20, ${bytes} at depth ${depth}`);
+      expect(bytes).toBeLessThanOrEqual(1.1 * first);
       expect(Math.abs(bytes - first)).toBeLessThan(0.1 * (stored[1] - stored[0]));
     },
   );
