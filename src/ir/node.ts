@@ -107,8 +107,8 @@ export interface NodeInit {
   readonly outputs: readonly (string | undefined)[];
   readonly attributes?: AttributeMap | Attributes;
   readonly phase?: Phase;
-  readonly origin?: string;
-  readonly unit?: string;
+  readonly origin?: string | undefined;
+  readonly unit?: string | undefined;
 }
 
 /** One operator application. Inputs and outputs may have gaps (undefined) where optional. */

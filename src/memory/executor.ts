@@ -47,12 +47,18 @@ class Planner {
   /** Free slots by shape, the one freed last at the end. */
   private readonly free = new Map<string, Slot[]>();
   private readonly results: ReadonlySet<Value>;
+  /** Views by what they show. */
+  private readonly views = new Map<Value, { readonly target: Value | undefined; first: Value }[]>();
+  /** Views that the graph optimizer puts another in the place of: an equal one that is run before. */
+  private readonly merged = new Map<Value, Value>();
 
   constructor(
     graph: Graph,
     private readonly external: ReadonlySet<Value>,
     private readonly key: (value: Value) => string | undefined,
     private readonly view: RunView,
+    /** Whether equal nodes become one. */
+    private readonly merges: boolean,
   ) {
     this.results = new Set(graph.outputs);
     const count = number(graph.values());
@@ -77,6 +83,7 @@ class Planner {
   private place(node: Node, value: Value, index: number, now: number): void {
     const source = aliased(node, index);
     if (source) {
+      if (this.merges) this.merge(node, value, source);
       const slot = this.owner[source.place];
       // What lies in the caller's memory takes none.
       if (slot) this.add(slot, value);
@@ -111,13 +118,28 @@ class Planner {
     this.owner[value.place] = slot;
   }
 
+  /**
+   * A view that becomes one with an earlier one keeps its memory, but what reads it was typed by a symbol of its own, and
+   * is then no longer of one shape with its operand.
+   */
+  private merge({ inputs }: Node, value: Value, source: Value): void {
+    const target = inputs[1];
+    const known = this.views.get(source) ?? [];
+    const same = known.find((entry) => entry.target === target);
+    if (same) this.merged.set(value, same.first);
+    else known.push({ target, first: value });
+    this.views.set(source, known);
+  }
+
   /** The operand a kernel may write its result over: of the same shape, and this is its only reader left. */
   private overwritable(node: Node, value: Value, key: string | undefined): Slot | undefined {
     const operand = node.inputs[0];
     const slot = operand && worksInPlace(node) ? this.owner[operand.place] : undefined;
     if (!operand || slot?.readers !== 1) return undefined;
     const isScalar = value.shape?.length === 0 && operand.shape?.length === 0;
-    return isScalar || (key !== undefined && key === this.key(operand)) ? slot : undefined;
+    return isScalar || (key !== undefined && key === this.key(this.merged.get(operand) ?? operand))
+      ? slot
+      : undefined;
   }
 
   private release(value: Value, now: number): void {
@@ -144,7 +166,7 @@ export function simulate(graph: Graph, external: ReadonlySet<Value>, optimized =
   const view = optimized ? fuse(graph) : AS_IT_IS;
   const shapes = plannerShapes(graph.nodes);
   const order = executionOrder(graph, view);
-  const planner = new Planner(graph, external, shapes, view);
+  const planner = new Planner(graph, external, shapes, view, optimized);
   order.forEach((node, index) => planner.run(node, index));
   planner.finish(order.length);
   return { order, buffers: planner.slots };

@@ -3,7 +3,7 @@
 // the graph's own types are the same afterwards. A value without a key is never taken to equal another.
 
 import { ELEMENT_BYTES, isStatic } from '../ir/index.js';
-import type { Dim, Node, Shape, TensorType, Value } from '../ir/index.js';
+import type { DataType, Dim, Node, Shape, TensorType, Value } from '../ir/index.js';
 import { findOp, inferNode } from '../ops/index.js';
 import type { Contents } from '../ops/index.js';
 
@@ -29,33 +29,45 @@ function openExtent(node: Node, shape: Shape | undefined): Shape | undefined {
 
 /** @param order every node of the graph, producers first */
 export function plannerShapes(order: Iterable<Node>): (value: Value) => string | undefined {
-  const keys = new Map<Value, string | undefined>();
-  const exact = new Map<Value, TensorType | undefined>();
+  /** Values that it may know less of: their own type, and the key of the other. */
+  const seen = new Map<
+    Value,
+    { readonly exact: TensorType | undefined; key?: string | undefined }
+  >();
   const contents: Contents = new WeakMap();
-  /** Nodes that see an extent under a symbol; all others keep the types they have. */
-  const symbolic = new Set<Value>();
+  // Nodes that see an extent under a symbol are typed anew; all others keep the types they have.
+  const isSymbolic = (value: Value): boolean => !isStatic(value.type?.shape) && seen.has(value);
   try {
     for (const node of order) {
       const stated = node.outputs.some((v) => v?.stated);
-      if (!stated && !node.inputs.some((v) => v && symbolic.has(v))) continue;
-      for (const value of node.outputs) if (value) exact.set(value, value.type);
+      if (!stated && !node.inputs.some((v) => v && isSymbolic(v))) continue;
+      for (const value of node.outputs) if (value) seen.set(value, { exact: value.type });
       if (stated) {
         for (const value of node.outputs) if (value?.stated) value.type = value.stated;
       } else inferAnew(node, contents);
-      for (const value of node.outputs)
-        if (value && !isStatic(value.type?.shape)) symbolic.add(value);
     }
-    for (const value of exact.keys()) keys.set(value, keyOf(value.type));
+    for (const [value, entry] of seen) entry.key = keyOf(value.type);
   } finally {
-    for (const [value, type] of exact) value.type = type;
+    for (const [value, { exact }] of seen) value.type = exact;
   }
-  return (value) => (keys.has(value) ? keys.get(value) : keyOf(value.type));
+  return (value) => {
+    const entry = seen.get(value);
+    return entry ? entry.key : keyOf(value.type);
+  };
+}
+
+/** Of element types, a type whose rank is not known. */
+const unknownTypes = new Map<DataType, TensorType>();
+
+function unknownType(dtype: DataType): TensorType {
+  const type = unknownTypes.get(dtype) ?? { dtype, shape: undefined };
+  unknownTypes.set(dtype, type);
+  return type;
 }
 
 function inferAnew(node: Node, contents: Contents): void {
   const forget = (): void => {
-    for (const value of node.outputs)
-      if (value?.type) value.type = { dtype: value.type.dtype, shape: undefined };
+    for (const value of node.outputs) if (value?.type) value.type = unknownType(value.type.dtype);
   };
   if (!findOp(node) || node.inputs.some((v) => v && v.type?.shape === undefined)) {
     forget();

@@ -1,7 +1,7 @@
 // What inference shares: broadcasting of shapes, axes, sizes. Invariant: nothing here knows a particular
 // operator. Elements and gradients have the like in elements.ts and gradient-parts.ts.
 
-import { elementCount, isStatic } from '../ir/index.js';
+import { elementCount, isStatic, sameShape } from '../ir/index.js';
 import type { Attributes, DataType, Dim, Shape, TensorType } from '../ir/index.js';
 import type { InferContext } from './definition.js';
 import { impossible } from './elements.js';
@@ -26,6 +26,8 @@ function broadcastDim(ctx: InferContext, a: Dim, b: Dim): Dim {
 
 /** The shape that all given shapes broadcast to (numpy rules). @throws DiagnosticError shape/mismatch */
 export function broadcastShapes(ctx: InferContext, shapes: readonly Shape[]): Shape {
+  const [first = []] = shapes;
+  if (shapes.every((shape) => sameShape(shape, first))) return first;
   const rank = Math.max(0, ...shapes.map((s) => s.length));
   return Array.from({ length: rank }, (_, i) =>
     shapes.reduce<Dim>((dim, shape) => {

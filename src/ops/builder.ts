@@ -25,11 +25,6 @@ export interface Scope {
 
 const PREFIX = `${REVNETIFY}.`;
 
-const opName = (name: string): { op: string; domain: string } =>
-  name.startsWith(PREFIX)
-    ? { op: name.slice(PREFIX.length), domain: REVNETIFY }
-    : { op: name, domain: '' };
-
 /** What makes two small constants the same. */
 const keyOf = (
   dtype: DataType,
@@ -42,9 +37,12 @@ const NONE = new Attributes({});
 function attributesOf(given: BuildOptions['attributes']): Attributes {
   if (given === undefined) return NONE;
   if (given instanceof Attributes) return given;
-  return new Attributes(
-    Object.entries(given).filter((e): e is [string, Attribute] => e[1] !== undefined),
-  );
+  const present: [string, Attribute][] = [];
+  for (const name in given) {
+    const attribute = given[name];
+    if (attribute) present.push([name, attribute]);
+  }
+  return new Attributes(present);
 }
 
 /** Makes nodes and constants in one graph; every value it makes has a type. */
@@ -67,17 +65,22 @@ export class Builder {
 
   /** A node; operators of our own domain are written "revnetify.ConvGradInput". */
   node(type: string, inputs: readonly (Value | undefined)[], options: BuildOptions = {}): Node {
-    const { op, domain } = opName(type);
-    const base = `${this.scope.path}/${options.name ?? op}`;
+    const isOwn = type.startsWith(PREFIX);
+    const op = isOwn ? type.slice(PREFIX.length) : type;
+    const { phase, path, origin, unit } = this.scope;
+    const base = `${path}/${options.name ?? op}`;
     const outputs = [base];
     for (let i = 1; i < (options.outputs ?? 1); i++) outputs.push(`${base}.${i}`);
+    // Spelled out: a step has a hundred thousand nodes, and objects of one form.
     const node = this.graph.addNode({
-      ...this.scope,
       op,
-      domain,
+      domain: isOwn ? REVNETIFY : '',
       inputs,
       outputs,
       attributes: attributesOf(options.attributes),
+      phase,
+      origin,
+      unit,
     });
     node.name = node.output().name;
     inferNode(node);

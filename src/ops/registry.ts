@@ -5,27 +5,30 @@ import { invariant } from '../diagnostics/index.js';
 import type { Node } from '../ir/index.js';
 import type { OpDefinition } from './definition.js';
 
-const definitions = new Map<string, OpDefinition>();
+/** By domain, then by type: every node made or typed is looked up. */
+const definitions = new Map<string, Map<string, OpDefinition>>();
 
-const key = (domain: string, type: string): string =>
-  `${domain === 'ai.onnx' ? '' : domain}::${type}`;
+const domainOf = (domain: string): string => (domain === 'ai.onnx' ? '' : domain);
 
 /** Makes the operators of a family known. */
 export function registerOps(family: readonly OpDefinition[]): void {
   for (const definition of family) {
-    const id = key(definition.domain ?? '', definition.type);
-    invariant(!definitions.has(id), `operator ${id} is defined twice`);
-    definitions.set(id, definition);
+    const domain = domainOf(definition.domain ?? '');
+    const types = definitions.get(domain) ?? new Map<string, OpDefinition>();
+    definitions.set(domain, types);
+    const { type } = definition;
+    invariant(!types.has(type), `operator ${domain}::${type} is defined twice`);
+    types.set(type, definition);
   }
 }
 
 export function findOp(node: Node): OpDefinition | undefined {
-  return definitions.get(key(node.domain, node.op));
+  return definitions.get(domainOf(node.domain))?.get(node.op);
 }
 
 /** Every known operator. */
 export function allOps(): OpDefinition[] {
-  return [...definitions.values()];
+  return [...definitions.values()].flatMap((types) => [...types.values()]);
 }
 
 const OPEN_COUNT =
