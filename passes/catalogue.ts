@@ -18,6 +18,7 @@ import { freeBatch } from './free-batch.js';
 import { inferTypesPass } from './infer-types.js';
 import { inlineBranchesPass } from './inline-branches.js';
 import { inlineFunctionsPass } from './inline-functions.js';
+import { joinSliceGradients } from './join-slice-gradients.js';
 import { lowerGradients } from './lower-gradients.js';
 import { partitionChannels } from './partition-channels.js';
 import { orderStep } from './order-step.js';
@@ -77,6 +78,7 @@ export const forwardPipeline = [
 export const stepPipeline = [
   ...forwardPipeline,
   differentiatePass,
+  joinSliceGradients,
   lowerGradients,
   relaxReshapes,
   orderStep,

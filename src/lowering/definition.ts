@@ -57,8 +57,8 @@ export function applyLowering(graph: Graph, node: Node, rule: LowerRule, shared:
   const b = shared.within({
     phase: node.phase,
     path: node.name,
-    ...(node.origin === undefined ? {} : { origin: node.origin }),
-    ...(node.unit === undefined ? {} : { unit: node.unit }),
+    origin: node.origin,
+    unit: node.unit,
   });
   const results = rule({
     node,

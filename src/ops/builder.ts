@@ -19,8 +19,8 @@ export interface Scope {
   readonly phase: Phase;
   /** Prefix of node and value names, e.g. "backward/layer3.7". */
   readonly path: string;
-  readonly origin?: string;
-  readonly unit?: string;
+  readonly origin?: string | undefined;
+  readonly unit?: string | undefined;
 }
 
 const PREFIX = `${REVNETIFY}.`;
