@@ -1,7 +1,7 @@
 // revnetify MODEL: model → rev, train, plan. Thin: options in, compiler and verifier called, result printed.
 
 import { freemem } from 'node:os';
-import { dirname, relative, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { BATCH_NORM, DROPOUT, LOSSES, RECIPES, TRANSITIONS } from '../../passes/index.js';
 import type { BatchNorm, Dropout, LossKind, Recipe, Transitions } from '../../passes/index.js';
@@ -17,12 +17,9 @@ import type { Head, Match, Partition, Stem } from '../reversible/index.js';
 import type { Policy } from '../schedule/index.js';
 import { verificationBytes, verifyModel } from '../verify/index.js';
 import type { VerifyResult } from '../verify/index.js';
+import { counted, describe, summary } from './compile-report.js';
 import {
-  alreadyReversible,
-  columns,
   formatBytes,
-  formatCount,
-  formatPercent,
   outputOptions,
   printJson,
   printResult,
@@ -41,7 +38,6 @@ import {
   wholeNumber,
   wholeOrNegative,
 } from './parse.js';
-import { describeVerification } from './verify-command.js';
 
 interface Options extends PassOptions, ReportingOptions {
   readonly output: string;
@@ -307,106 +303,4 @@ async function compileWith(
   } finally {
     passes.report();
   }
-}
-
-interface Outputs {
-  readonly rev: string;
-  readonly train: string;
-  readonly plan: string;
-}
-
-const PLAN_SUMMARY_VERSION = 1;
-
-function blockCounts({
-  plan,
-}: Compiled): Record<
-  'residual' | 'identity' | 'projection' | 'coupled' | 'reversible' | 'left',
-  number
-> {
-  const count = (test: (b: (typeof plan.blocks)[number]) => boolean): number =>
-    plan.blocks.filter(test).length;
-  return {
-    residual: plan.blocks.length,
-    identity: count((b) => b.kind === 'identity'),
-    projection: count((b) => b.kind === 'projection'),
-    coupled: count((b) => b.coupled),
-    reversible: count((b) => b.code === 'reversible'),
-    left: count((b) => !b.coupled),
-  };
-}
-
-function summary(
-  path: string,
-  compiled: Compiled,
-  outputs: Outputs,
-  verified: VerifyResult | null,
-): unknown {
-  const { plan } = compiled;
-  const { plan: after, originalStored: before, savedRatio } = plan.memory;
-  const pick = ({ peakBytes, activationBytes }: typeof after): unknown => ({
-    peakBytes,
-    activationBytes,
-  });
-  return {
-    schemaVersion: PLAN_SUMMARY_VERSION,
-    model: path,
-    outputs,
-    blocks: blockCounts(compiled),
-    recipe: { name: plan.recipe, ...plan.choices },
-    parameters: plan.model.parameters,
-    depth: plan.model.depth,
-    memory: { before: pick(before), after: pick(after), savedRatio },
-    cost: plan.cost,
-    verify: verified,
-    notes: plan.notes,
-  };
-}
-
-const counted = (n: number, what: string): string => `${n} ${what}${n === 1 ? '' : 's'}`;
-
-/** A path as short as it can be said from here. */
-function shown(path: string): string {
-  const near = relative(process.cwd(), path);
-  return near !== '' && !near.startsWith('..') ? near : path;
-}
-
-function describe(
-  compiled: Compiled,
-  outputs: Outputs,
-  verified: VerifyResult | null,
-  out: OutputOptions,
-): string {
-  const { plan } = compiled;
-  const blocks = blockCounts(compiled);
-  const { plan: after, coupledStored, originalStored: before, savedRatio } = plan.memory;
-  const { batch, imageShape } = plan.assumptions;
-  const lines = [
-    `${plan.model.name}: ${blocks.residual} residual blocks (${blocks.identity} identity, ${blocks.projection} projection), ${blocks.coupled} coupled in ${counted(plan.chains.length, 'chain')}${alreadyReversible(blocks.reversible)}`,
-    '',
-    `activation memory of one training step, batch ${batch} × [${imageShape.join(', ')}], predicted`,
-    columns([
-      ['  original, stored activations', formatBytes(before.activationBytes), ''],
-      ['  coupled, stored activations', formatBytes(coupledStored.activationBytes), ''],
-      ['  this plan', formatBytes(after.activationBytes), `${formatPercent(savedRatio)} saved`],
-    ]),
-    `arithmetic  ${formatCount(plan.cost.stepFlopsBefore)}FLOP → ${formatCount(plan.cost.stepFlopsAfter)}FLOP per step (× ${plan.cost.ratio.toFixed(2)})`,
-    `parameters  ${formatCount(plan.model.parameters.before)} → ${formatCount(plan.model.parameters.after)}`,
-    `depth       ${plan.model.depth.before} → ${plan.model.depth.after} layers`,
-  ];
-  if (verified) lines.push('', describeVerification(verified));
-  lines.push(
-    '',
-    `wrote ${shown(outputs.rev)}`,
-    `      ${shown(outputs.train)}`,
-    `      ${shown(outputs.plan)}`,
-  );
-  if (!out.quiet && plan.chains.length > 0)
-    lines.push(
-      '',
-      blocks.coupled > blocks.reversible
-        ? 'The coupled network is a different function from the original and has to be trained:'
-        : 'The network was reversible already, and its couplings are used as they are. To train it:',
-      `  revnetify train ${shown(dirname(outputs.plan))} --data PATH`,
-    );
-  return lines.join('\n');
 }
