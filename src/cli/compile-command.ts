@@ -17,8 +17,9 @@ import type { Head, Match, Partition, Stem } from '../reversible/index.js';
 import type { Policy } from '../schedule/index.js';
 import { verificationBytes, verifyModel } from '../verify/index.js';
 import type { VerifyResult } from '../verify/index.js';
-import { counted, describe, summary } from './compile-report.js';
+import { describe, summary } from './compile-report.js';
 import {
+  counted,
   formatBytes,
   outputOptions,
   printJson,

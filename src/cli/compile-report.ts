@@ -4,7 +4,14 @@
 import { dirname, relative } from 'node:path';
 import type { Compiled } from '../compiler/index.js';
 import type { VerifyResult } from '../verify/index.js';
-import { alreadyReversible, columns, formatBytes, formatCount, formatPercent } from './output.js';
+import {
+  alreadyReversible,
+  columns,
+  counted,
+  formatBytes,
+  formatCount,
+  formatPercent,
+} from './output.js';
 import type { OutputOptions } from './output.js';
 import { describeVerification } from './verify-command.js';
 
@@ -62,9 +69,6 @@ export function summary(
     notes: plan.notes,
   };
 }
-
-/** "1 weight", "2 weights". */
-export const counted = (n: number, what: string): string => `${n} ${what}${n === 1 ? '' : 's'}`;
 
 /** A path as short as it can be said from here. */
 function shown(path: string): string {

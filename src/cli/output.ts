@@ -91,3 +91,6 @@ export function columns(
     )
     .join('\n');
 }
+
+/** "1 weight", "2 weights". */
+export const counted = (n: number, what: string): string => `${n} ${what}${n === 1 ? '' : 's'}`;

@@ -122,7 +122,8 @@ class Planner {
    * A view that becomes one with an earlier one keeps its memory, but what reads it was typed by a symbol of its own, and
    * is then no longer of one shape with its operand.
    */
-  private merge({ inputs }: Node, value: Value, source: Value): void {
+  private merge({ op, inputs }: Node, value: Value, source: Value): void {
+    if (op !== 'Reshape') return;
     const target = inputs[1];
     const known = this.views.get(source) ?? [];
     const same = known.find((entry) => entry.target === target);
