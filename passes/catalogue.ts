@@ -4,6 +4,7 @@ import { activateDropout } from './activate-dropout.js';
 import { appendLoss } from './append-loss.js';
 import { batchNormInference } from './batchnorm-inference.js';
 import { batchNormTraining } from './batchnorm-training.js';
+import { blockLayout } from './block-layout.js';
 import { bindShapes } from './bind-shapes.js';
 import { checkTrainable } from './check-trainable.js';
 import { coupleResidualBlocks } from './couple-residual-blocks.js';
@@ -79,6 +80,7 @@ export const stepPipeline = [
   ...forwardPipeline,
   differentiatePass,
   joinSliceGradients,
+  blockLayout,
   lowerGradients,
   relaxReshapes,
   orderStep,

@@ -11,6 +11,7 @@ import type {
 import type { Execution } from '../src/memory/index.js';
 import type { Model, Value } from '../src/ir/index.js';
 import type { Target } from '../src/lowering/index.js';
+import type { BlockSize } from '../src/ops/index.js';
 import type {
   CoupledChain,
   CoupledSection,
@@ -72,6 +73,8 @@ export interface Settings {
   readonly seed: number;
   readonly policy: Policy;
   readonly target: Target;
+  /** Target cpu: the block size of ONNX Runtime's kernels on this CPU, to use them; undefined: plain operators only. */
+  readonly block: BlockSize | undefined;
   /** Extent of the batch dimension of the step graph. */
   readonly batch: number;
   /** Shapes given by hand, by input name. */
@@ -107,6 +110,7 @@ export const DEFAULT_SETTINGS: Settings = {
   seed: 0,
   policy: 'reverse',
   target: 'cpu',
+  block: undefined,
   batch: 32,
   inputShapes: new Map(),
   optimizer: 'sgd',
@@ -216,6 +220,8 @@ export interface CompileState {
   /** Two int32 words that change from step to step; undefined: nothing in the network is random. */
   seed: Value | undefined;
   step: StepState | undefined;
+  /** Values of the step whose elements lie in blocks (pass block-layout). */
+  blocked: ReadonlySet<Value>;
   /** Of the step as its last pass leaves it; undefined: nobody has simulated that. */
   execution: Execution | undefined;
   /** Things the user should know, in plain words. */
@@ -239,6 +245,7 @@ export const createState = (model: Model, settings: Partial<Settings> = {}): Com
   loss: undefined,
   seed: undefined,
   step: undefined,
+  blocked: new Set(),
   execution: undefined,
   notes: [],
 });

@@ -12,7 +12,7 @@ export { MALLOC_ENVIRONMENT, needsMallocEnvironment } from './allocator.js';
 export { cpuBackend } from './backend.js';
 export type { Backend, StepDescription, StepOutputs, StepRunner } from './backend.js';
 export * from './data/index.js';
-export { DEVICES, backendOf, requireTarget } from './device/index.js';
+export { DEVICES, backendOf, probeBlock, requireBlock, requireTarget } from './device/index.js';
 export { examine } from './device/doctor.js';
 export type { DeviceReport, DoctorReport } from './device/doctor.js';
 export type { Device } from './device/index.js';

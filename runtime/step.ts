@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { DiagnosticError } from '../src/diagnostics/index.js';
 import type { InputRole, Plan } from '../src/plan/index.js';
 import type { Backend, StepOutputs, StepRunner } from './backend.js';
-import { backendOf } from './device/index.js';
+import { backendOf, requireBlock } from './device/index.js';
 import { firstUnits, isFinite, unitsOfWeights } from './diagnose.js';
 import type { SideArray } from './data/index.js';
 import { completeSettings, scalarsOf } from './optimizer.js';
@@ -63,6 +63,7 @@ export class TrainingStep {
     const { inPlace = true, steps = 0, seed = 0, ...others } = options;
     const { backend = backendOf(options.device ?? 'cpu'), ...rest } = others;
     const { state = initialState(dir, plan), ...given } = rest;
+    await requireBlock(plan);
     const { graphOptimization, allocator } = plan.memory.plan;
     const session = { optimize: graphOptimization === 'all', allocator, ...given };
     const path = join(dir, plan.model.train);

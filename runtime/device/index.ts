@@ -6,6 +6,7 @@ import { requireTarget } from './provider.js';
 import type { Device } from './provider.js';
 import { webgpuBackend } from './webgpu.js';
 
+export { probeBlock, requireBlock } from './block.js';
 export { DEVICES, requireTarget } from './provider.js';
 export type { Device } from './provider.js';
 export { webgpuBackend } from './webgpu.js';

@@ -5,12 +5,12 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { BATCH_NORM, DROPOUT, LOSSES, RECIPES, TRANSITIONS } from '../../passes/index.js';
 import type { BatchNorm, Dropout, LossKind, Recipe, Transitions } from '../../passes/index.js';
+import { probeBlock } from '../../runtime/device/index.js';
 import type { OptimizerName } from '../autodiff/index.js';
 import { checkOutput, compile, compileFile, modelName, prepareFolder } from '../compiler/index.js';
 import type { CompileOptions, Compiled, CompiledModels } from '../compiler/index.js';
 import { DiagnosticError } from '../diagnostics/index.js';
 import type { Model } from '../ir/index.js';
-import type { Target } from '../lowering/index.js';
 import { checkWeights, missingWeights, readModel } from '../onnx/index.js';
 import { HEADS, MATCHES, PARTITIONS, STEMS, drawWeights } from '../reversible/index.js';
 import type { Head, Match, Partition, Stem } from '../reversible/index.js';
@@ -40,6 +40,8 @@ import {
   wholeOrNegative,
 } from './parse.js';
 
+const TARGETS = ['auto', 'cpu', 'cpu-blocked', 'portable'] as const;
+
 interface Options extends PassOptions, ReportingOptions {
   readonly output: string;
   readonly recipe: Recipe;
@@ -53,7 +55,7 @@ interface Options extends PassOptions, ReportingOptions {
   readonly policy: Policy;
   readonly batch: number;
   readonly inputShape?: ReadonlyMap<string, readonly number[]>;
-  readonly target: Target;
+  readonly target: (typeof TARGETS)[number];
   readonly optimizer: OptimizerName;
   readonly nesterov: boolean;
   readonly clipNorm: number;
@@ -132,8 +134,8 @@ export function addCompileCommand(program: Command): void {
     )
     .option(
       '--target <name>',
-      'cpu: fast on ONNX Runtime CPU; portable: plain operators for any provider',
-      oneOf('--target', ['cpu', 'portable']),
+      "cpu: fast on ONNX Runtime CPU; cpu-blocked: faster where channels are multiples of 8 or 16, with ONNX Runtime's own operators and for CPUs like this one; auto: the faster of the two here; portable: plain operators for any provider",
+      oneOf('--target', TARGETS),
       'cpu',
     )
     .option(
@@ -223,7 +225,7 @@ async function compileCommand(path: string, options: Options): Promise<void> {
     dropout: options.dropout,
     policy: options.policy,
     batch: options.batch,
-    target: options.target,
+    ...(await targetOf(options.target)),
     optimizer: options.optimizer,
     nesterov: options.nesterov,
     clipNorm: options.clipNorm,
@@ -268,6 +270,21 @@ async function compileCommand(path: string, options: Options): Promise<void> {
   if (out.json) printJson(summary(path, compiled, { rev, train, plan }, verified));
   else printResult(describe(compiled, { rev, train, plan }, verified, out));
   if (verified && !verified.passed) process.exitCode = 4;
+}
+
+/** @throws DiagnosticError usage/option where there are no blocked kernels and none but those will do */
+async function targetOf(
+  name: Options['target'],
+): Promise<Pick<CompileOptions, 'target' | 'block'>> {
+  if (name === 'portable' || name === 'cpu') return { target: name };
+  const block = await probeBlock();
+  if (block === undefined && name === 'cpu-blocked')
+    throw new DiagnosticError(
+      'usage/option',
+      '--target cpu-blocked',
+      'ONNX Runtime has no kernels in blocked layout for this CPU; --target auto takes them where there are any',
+    );
+  return { target: 'cpu', block };
 }
 
 /** Gives the weights without data initial values, and says so, in the model too. */

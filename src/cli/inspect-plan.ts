@@ -43,7 +43,10 @@ function header({ model, recipe, choices, passes, assumptions: a }: Plan): strin
         ['  recipe', `${recipe} (${words(choices)})`],
         ['  passes', passes],
         ['  batch', `${a.batch} × [${a.imageShape.join(', ')}], ${a.classes} classes`],
-        ['  arithmetic', `${a.dtype}, target ${a.target}, opset ${a.opset}`],
+        [
+          '  arithmetic',
+          `${a.dtype}, target ${a.block === undefined ? a.target : `cpu-blocked (blocks of ${a.block})`}, opset ${a.opset}`,
+        ],
         ['  optimizer', `${a.optimizer}${a.nesterov ? ', Nesterov momentum' : ''}`],
         ['  policy', a.policy],
         ['  seed', String(a.seed)],

@@ -1,7 +1,7 @@
 // revnetify verify DIR: is the step of this folder right?
 
 import type { Command } from 'commander';
-import { DEVICES, readPlan, requireTarget } from '../../runtime/index.js';
+import { DEVICES, readPlan, requireBlock, requireTarget } from '../../runtime/index.js';
 import type { Device } from '../../runtime/index.js';
 import { checkStep, loadCoupled } from '../compiler/index.js';
 import { EXIT } from '../diagnostics/index.js';
@@ -43,6 +43,7 @@ export function addVerifyCommand(program: Command): void {
       const out = outputOptions(options);
       const { plan } = readPlan(dir);
       requireTarget(plan, options.device);
+      await requireBlock(plan);
       const loaded = loadCoupled(dir, plan);
       checkStep(dir, plan, loaded);
       const { rev, chains, settings } = loaded;

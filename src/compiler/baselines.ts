@@ -4,7 +4,7 @@
 
 import type { CompileState, Settings } from '../../passes/index.js';
 import { elementCount } from '../ir/index.js';
-import type { Node } from '../ir/index.js';
+import type { Node, Value } from '../ir/index.js';
 import type { PlanMemory } from '../plan/index.js';
 import type { Coupled } from './coupled.js';
 import { describeMemory, staticShape } from './memory.js';
@@ -36,6 +36,12 @@ export function depthOf({ model: { graph }, step }: CompileState): number {
   const depths = new Map<Node, number>();
   for (const node of graph.nodes) {
     if (node.phase !== 'forward') continue;
+    const data = node.inputs.filter((v): v is Value => v !== undefined && !v.constant);
+    if (data.length > 0 && data.every((v) => weights.has(v))) {
+      // A weight in another layout is still one.
+      for (const value of node.outputs) if (value) weights.add(value);
+      continue;
+    }
     const own = node.inputs.some((v) => v && weights.has(v) && (v.shape?.length ?? 0) >= 2);
     const before = node.inputs.map((v) => (v?.producer && depths.get(v.producer)) ?? 0);
     depths.set(node, Math.max(0, ...before) + (own ? 1 : 0));

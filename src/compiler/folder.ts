@@ -165,13 +165,14 @@ export function loadCoupled(dir: string, plan: Plan): LoadedFolder {
       carried: value(c.carried),
     })),
   }));
-  const { batch, target, policy, inputShapes } = plan.assumptions;
+  const { batch, target, block, policy, inputShapes } = plan.assumptions;
   const { optimizer, nesterov, clipNorm, accumulate, labelSmoothing, loss } = plan.assumptions;
   const settings: Settings = {
     ...DEFAULT_SETTINGS,
     recipe: plan.recipe as Settings['recipe'],
     policy: policy as Settings['policy'],
     target: target as Settings['target'],
+    block,
     batch,
     optimizer,
     nesterov,

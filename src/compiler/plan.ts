@@ -128,6 +128,9 @@ export function draftPlan(parts: PlanParts): (baselines: Baselines) => Plan {
       output: settings.output ?? null,
       ignoreIndex: settings.ignoreIndex ?? null,
       target: settings.target,
+      ...(settings.block !== undefined && parts.step.state.blocked.size > 0
+        ? { block: settings.block }
+        : {}),
       policy: settings.policy,
       seed: settings.seed,
       opset: WORKING_OPSET,

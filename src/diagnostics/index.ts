@@ -189,6 +189,11 @@ const CATALOGUE = {
     what: 'the training step is not made for this device',
     hint: 'compile the model again with --target portable',
   },
+  'device/blocked': {
+    exit: EXIT.usage,
+    what: 'the blocked layout is not that of this CPU',
+    hint: 'compile the model again on this machine, or with --target cpu, which runs on any',
+  },
   'device/fallback': {
     exit: EXIT.unsupportedModel,
     what: 'the device does not run every operator of the step',

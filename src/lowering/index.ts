@@ -1,6 +1,7 @@
 // Lowerings per target: one file per operator family. Importing this file registers them all.
 
 export * from './definition.js';
+export { Layout } from './blocked/layout.js';
 
 import { activationLowerings } from './activation.js';
 import { batchNormLowerings } from './batchnorm.js';

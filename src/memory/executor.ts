@@ -12,7 +12,7 @@ import type { Graph, Node, Value } from '../ir/index.js';
 import { AS_IT_IS, executionOrder } from '../schedule/index.js';
 import type { RunView } from '../schedule/index.js';
 import { fuse } from './fusion.js';
-import { aliased, worksInPlace } from './kernels.js';
+import { aliased, overwritten } from './kernels.js';
 import { plannerShapes } from './shapes.js';
 
 /** Memory that one or several values occupy in turn. */
@@ -134,8 +134,8 @@ class Planner {
 
   /** The operand a kernel may write its result over: of the same shape, and this is its only reader left. */
   private overwritable(node: Node, value: Value, key: string | undefined): Slot | undefined {
-    const operand = node.inputs[0];
-    const slot = operand && worksInPlace(node) ? this.owner[operand.place] : undefined;
+    const operand = overwritten(node);
+    const slot = operand && this.owner[operand.place];
     if (!operand || slot?.readers !== 1) return undefined;
     const isScalar = value.shape?.length === 0 && operand.shape?.length === 0;
     return isScalar || (key !== undefined && key === this.key(this.merged.get(operand) ?? operand))

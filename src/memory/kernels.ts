@@ -1,8 +1,9 @@
 // Which results of ONNX Runtime's CPU kernels lie in an operand's memory. In: a node. Out: the operand that a result always
-// shares memory with, and whether the first result may be written over operand 0. Invariant: follows the kernels'
+// shares memory with, and the one that the first result may be written over. Invariant: follows the kernels'
 // registrations (Alias and MayInplace); the result of an operator that is missing here gets memory of its own.
 
 import type { Node, Value } from '../ir/index.js';
+import { NCHWC } from '../ops/index.js';
 
 /** Operators whose result is operand 0 under another shape or name. */
 const VIEWS: ReadonlySet<string> = new Set([
@@ -50,5 +51,8 @@ export function aliased(node: Node, result: number): Value | undefined {
   return isTraining && (result === 1 || result === 2) ? node.inputs[result + 2] : undefined;
 }
 
-/** Whether the first result may overwrite operand 0 when nobody else reads that any more. */
-export const worksInPlace = (node: Node): boolean => node.domain === '' && IN_PLACE.has(node.op);
+/** The operand that the first result may overwrite when nobody else reads it any more; a blocked Conv adds to its Sum. */
+export function overwritten(node: Node): Value | undefined {
+  if (node.domain === NCHWC) return node.op === 'Conv' ? node.inputs[3] : undefined;
+  return node.domain === '' && IN_PLACE.has(node.op) ? node.inputs[0] : undefined;
+}

@@ -16,6 +16,8 @@ import { profile } from './profile.js';
 const NONE = 256;
 /** Bytes of a pool to try. */
 const SIZES = [NONE, 16e3, 64e3, 256e3, 1e6, 2e6, 4e6, 8e6, 16e6, 32e6];
+/** Of the block; a pool is filled with zeros in every step. */
+const LARGEST_SHARE = 1 / 8;
 /** A block that is larger than what is alive by less is good enough. */
 const SMALL_LOSS = 0.01;
 /** Nodes that all tries together may visit: a fraction of a second. */
@@ -26,10 +28,10 @@ export const isTight = (execution: Execution, bytes: number): boolean =>
   bytes <= (1 + SMALL_LOSS) * profile(execution, () => 'activation').activationBytes;
 
 /** Sizes for a number of pools, from the largest to the smallest; those that differ least from no pools first. */
-function sizesOf(count: number): number[][] {
+function sizesOf(count: number, largest: number): number[][] {
   if (count === 0) return [[]];
-  return sizesOf(count - 1).flatMap((sizes) =>
-    SIZES.filter((size) => size <= (sizes.at(-1) ?? Infinity)).map((size) => [...sizes, size]),
+  return sizesOf(count - 1, largest).flatMap((sizes) =>
+    SIZES.filter((size) => size <= (sizes.at(-1) ?? largest)).map((size) => [...sizes, size]),
   );
 }
 
@@ -43,7 +45,7 @@ export function findPools(execution: Execution, pools: readonly Value[]): readon
   const tries = Math.ceil(EFFORT / Math.max(1, execution.order.length));
   let best: readonly number[] = pools.map(() => NONE);
   let bytes = Infinity;
-  for (const sizes of sizesOf(pools.length)
+  for (const sizes of sizesOf(pools.length, LARGEST_SHARE * layOut(execution))
     .sort((a, b) => used(a) - used(b))
     .slice(0, tries)) {
     const tried = layOut(execution, new Map(pools.map((pool, at) => [pool, sizes[at] ?? 0])));

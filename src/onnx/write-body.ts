@@ -117,6 +117,9 @@ function withName(span: Span, from: string, to: string): Output {
 
 const NOTHING: ReadonlyMap<string, string> = new Map();
 
+/** What the compiler notes on a node for itself; no runtime knows such an attribute. */
+const isNote = (key: string): boolean => key.startsWith('revnetify.');
+
 /** The content of a NodeProto. @param rename for the outer values that its attributes read */
 export function writeBodyNode(
   node: BodyNode,
@@ -134,7 +137,7 @@ export function writeBodyNode(
   if (node.overload) field(NODE.overload, node.overload);
   const content = new Output().add(head.finish());
   for (const [key, attribute] of node.attributes.entries())
-    content.field(NODE.attribute, writeAttribute(key, attribute, rename, target));
+    if (!isNote(key)) content.field(NODE.attribute, writeAttribute(key, attribute, rename, target));
   return content;
 }
 

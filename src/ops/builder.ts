@@ -4,6 +4,7 @@
 import { Attributes, InlineData, Tensor } from '../ir/index.js';
 import type { Attribute, DataType, Graph, Node, Phase, Value } from '../ir/index.js';
 import { inferNode } from './infer.js';
+import { NCHWC } from './blocked.js';
 import { REVNETIFY } from './definition.js';
 
 export interface BuildOptions {
@@ -23,7 +24,11 @@ export interface Scope {
   readonly unit?: string | undefined;
 }
 
-const PREFIX = `${REVNETIFY}.`;
+/** Domains by the prefix that operators are written with. */
+const DOMAINS = new Map([
+  ['revnetify', REVNETIFY],
+  ['nchwc', NCHWC],
+]);
 
 /** What makes two small constants the same. */
 const keyOf = (
@@ -63,10 +68,11 @@ export class Builder {
     return new Builder(this.graph, { ...this.scope, ...scope }, this);
   }
 
-  /** A node; operators of our own domain are written "revnetify.ConvGradInput". */
+  /** A node; operators of our own domain are written "revnetify.ConvGradInput", those of blocked layouts "nchwc.Conv". */
   node(type: string, inputs: readonly (Value | undefined)[], options: BuildOptions = {}): Node {
-    const isOwn = type.startsWith(PREFIX);
-    const op = isOwn ? type.slice(PREFIX.length) : type;
+    const dot = type.indexOf('.');
+    const domain = dot < 0 ? undefined : DOMAINS.get(type.slice(0, dot));
+    const op = domain === undefined ? type : type.slice(dot + 1);
     const { phase, path, origin, unit } = this.scope;
     const base = `${path}/${options.name ?? op}`;
     const outputs = [base];
@@ -74,7 +80,7 @@ export class Builder {
     // Spelled out: a step has a hundred thousand nodes, and objects of one form.
     const node = this.graph.addNode({
       op,
-      domain: isOwn ? REVNETIFY : '',
+      domain: domain ?? '',
       inputs,
       outputs,
       attributes: attributesOf(options.attributes),

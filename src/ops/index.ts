@@ -1,6 +1,7 @@
 // The operators: one file per family, one block per operator. Importing this file registers them all.
 
 export * from './axes.js';
+export * from './blocked.js';
 export * from './broadcast.js';
 export * from './builder.js';
 export { resolveConv, resolveConvTranspose } from './conv-geometry.js';
@@ -20,6 +21,7 @@ import { activationCurvedOps } from './activation-curved.js';
 import { activationOps } from './activation.js';
 import { batchNormGradientOps } from './batchnorm-gradient.js';
 import { batchNormOps } from './batchnorm.js';
+import { blockedOps } from './blocked.js';
 import { compareOps } from './compare.js';
 import { convGradientOps } from './conv-gradient.js';
 import { convOps } from './conv.js';
@@ -81,3 +83,4 @@ registerOps(reduceNormOps);
 registerOps(spaceDepthOps);
 registerOps(tensorScanOps);
 registerOps(randomOps);
+registerOps(blockedOps);

@@ -210,6 +210,8 @@ export interface Plan {
     /** A label that does not count; null: all count. */
     readonly ignoreIndex: number | null;
     readonly target: string;
+    /** Target cpu: the step uses kernels that work in blocks of so many channels; left out: it uses none. */
+    readonly block?: 8 | 16;
     readonly policy: string;
     readonly seed: Count;
     readonly opset: Count;

@@ -9,6 +9,7 @@ import { trainingForm } from './training-form.js';
 import { buildStep } from '../compiler/index.js';
 import { ELEMENT_BYTES, elementCount } from '../ir/index.js';
 import type { Model, Value } from '../ir/index.js';
+import { unblock } from '../ops/index.js';
 import type { Device } from '../../runtime/device/index.js';
 import type { CoupledChain } from '../reversible/index.js';
 import { compareGradients, maxDistance } from './compare.js';
@@ -109,7 +110,8 @@ export async function verifyModel(
       ...probe.gradients.values(),
       ...probe.streams.flatMap((s) => [s.forward, s.rebuilt]),
     ];
-    return { probe, results: await runOnce(state.model, feeds, wanted, { threads, device: on }) };
+    const results = await runOnce(state.model, feeds, wanted, { threads, device: on });
+    return { probe, results: plainResults(state, results) };
   };
   const gradients = ({
     probe,
@@ -139,6 +141,20 @@ export async function verifyModel(
     failures,
     passed: failures.length === 0,
   };
+}
+
+/** What the step left in blocks, in the order of its shape. */
+function plainResults(
+  { blocked, settings: { block } }: CompileState,
+  results: ReadonlyMap<Value, Float32Array>,
+): Map<Value, Float32Array> {
+  const inPlain = ([value, data]: readonly [Value, Float32Array]): [Value, Float32Array] => [
+    value,
+    block !== undefined && blocked.has(value)
+      ? unblock(data, (value.shape ?? []).map(Number), block)
+      : data,
+  ];
+  return new Map([...results].map(inPlain));
 }
 
 function imageShape(rev: Model): readonly number[] {

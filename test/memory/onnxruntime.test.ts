@@ -9,6 +9,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { preResNet, resNetImageNet, resNetV1 } from '../../fixtures/models.js';
 import type { Settings } from '../../passes/index.js';
 import { DEFAULT_SETTINGS } from '../../passes/index.js';
+import { probeBlock } from '../../runtime/index.js';
 import { analyseModel, buildStep } from '../../src/compiler/index.js';
 import { describeMemory } from '../../src/compiler/memory.js';
 import { isStatic } from '../../src/ir/index.js';
@@ -17,6 +18,8 @@ import type { PlanMemory } from '../../src/plan/index.js';
 import { profile, simulate } from '../../src/memory/index.js';
 import { encodeModel } from '../../src/onnx/index.js';
 import { constantsByName, stepFeeds } from '../../src/verify/index.js';
+
+const block = await probeBlock();
 
 const folder = mkdtempSync(join(tmpdir(), 'revnetify-memory-'));
 afterAll(() => {
@@ -106,6 +109,18 @@ const NETWORKS: readonly [string, () => Model, Partial<Settings>, number][] = [
     'basic blocks behind a max pool, two streams through the transitions',
     () => resNetImageNet({ layers: [2, 2, 2], block: 'basic', width: 16, image: 64, seed: 3 }),
     { batch: 16, recipe: 'paper', policy: 'reverse' },
+    0.05,
+  ],
+  [
+    'pre-activation 20 in blocks, two streams',
+    () => preResNet({ depth: 20, seed: 1 }),
+    { batch: 16, recipe: 'paper', policy: 'reverse', block },
+    0.05,
+  ],
+  [
+    'basic blocks behind a max pool, in blocks',
+    () => resNetImageNet({ layers: [2, 2, 2], block: 'basic', width: 16, image: 64, seed: 3 }),
+    { batch: 16, recipe: 'paper', policy: 'reverse', block },
     0.05,
   ],
   [
