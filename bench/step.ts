@@ -1,5 +1,5 @@
 // npm run bench:step: how long a training step takes and how much memory, beside PyTorch. In: networks. Out: seconds and
-// peak bytes of our step (reversible, checkpointed, stored) and of PyTorch (the same reversible network, torch.utils.checkpoint
+// peak bytes of our step (each target; reversible, checkpointed, stored) and of PyTorch (the same reversible network, torch.utils.checkpoint
 // per block, plain autograd), each in a process of its own, taken in turns; medians. Both peaks are resident bytes above the
 // loaded model (runtime/measure.ts, bench/gpu/step.py). Debian's python3-torch multiplies matrices with whatever libblas.so.3
 // is: without libopenblas0-pthread the reference BLAS, which makes transformers thirty times slower. Exit status 1 where a
@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { availableParallelism } from 'node:os';
 import type { Settings } from '../passes/index.js';
-import { measure } from '../runtime/index.js';
+import { measure, probeBlock } from '../runtime/index.js';
 import { printJson, printResult } from '../src/cli/output.js';
 import { positiveInteger } from '../src/cli/parse.js';
 import { compile, writeFolder } from '../src/compiler/index.js';
@@ -25,8 +25,13 @@ import { markdownTable, megabytes } from './lib/table.js';
 /** resnet101 is here for its batch size. */
 const USUAL = NETWORK_NAMES.filter((name) => name !== 'resnet101');
 
+/** Targets of the CPU; auto: blocked where this one has kernels for it. */
+const TARGETS = ['auto', 'cpu'] as const;
+type Target = (typeof TARGETS)[number];
+
 interface Options extends CommonOptions {
   readonly networks: NetworkName[];
+  readonly targets: Target[];
   readonly repeat: number;
   readonly steps: number;
   readonly batch?: number;
@@ -35,6 +40,12 @@ interface Options extends CommonOptions {
 
 const command = benchmark('bench:step', 'time and memory of a training step, beside PyTorch')
   .option('--networks <list>', NETWORK_NAMES.join(', '), words('--networks', NETWORK_NAMES), USUAL)
+  .option(
+    '--targets <list>',
+    `${TARGETS.join(', ')}; the first is held to the bars`,
+    words('--targets', TARGETS),
+    ['auto'] satisfies Target[],
+  )
   .option('--repeat <n>', 'turns; the median counts', positiveInteger('--repeat'), 3)
   .option('--steps <n>', 'steps per process, the first not timed', positiveInteger('--steps'), 4)
   .option('--batch <n>', 'batch size instead of the usual one', positiveInteger('--batch'))
@@ -74,19 +85,30 @@ function torchStep(request: Readonly<Record<string, unknown>>, python: string): 
   return JSON.parse(stdout) as Cost;
 }
 
-function contenders(name: NetworkName, dir: string, options: Options): Map<string, Contender> {
+const oursOf = (target: Target, form: Form): string => `revnetify ${target}, ${form}`;
+
+async function contenders(
+  name: NetworkName,
+  dir: string,
+  options: Options,
+): Promise<Map<string, Contender>> {
   const network = NETWORKS[name];
   const batch = options.batch ?? network.batch;
   const threads = options.threads ?? availableParallelism();
   const found = new Map<string, Contender>();
+  const blocks = { auto: await probeBlock(), cpu: undefined };
   for (const form of Object.keys(FORMS) as Form[]) {
-    const folder = join(dir, form);
-    writeFolder(compile(network.make(), { name, source: name, batch, ...FORMS[form] }), folder);
-    const { path } = exportTorch(folder);
-    found.set(`revnetify, ${form}`, async () => {
-      const { measured } = await measure(folder, { steps: options.steps, threads });
-      return { seconds: measured.secondsPerStep, peakBytes: measured.peakBytes };
+    const folders = options.targets.map((target) => {
+      const folder = join(dir, form, target);
+      const settings = { name, source: name, batch, ...FORMS[form], block: blocks[target] };
+      writeFolder(compile(network.make(), settings), folder);
+      found.set(oursOf(target, form), async () => {
+        const { measured } = await measure(folder, { steps: options.steps, threads });
+        return { seconds: measured.secondsPerStep, peakBytes: measured.peakBytes };
+      });
+      return folder;
     });
+    const { path } = exportTorch(folders[0] ?? '');
     found.set(`PyTorch, ${form}`, () =>
       Promise.resolve(
         torchStep(
@@ -118,7 +140,7 @@ interface Row {
 
 const measureNetwork = (name: NetworkName, options: Options): Promise<Row> =>
   withTemporary(async (dir) => {
-    const ways = contenders(name, dir, options);
+    const ways = await contenders(name, dir, options);
     const runs = new Map<string, Cost[]>([...ways.keys()].map((way) => [way, []]));
     for (let turn = 0; turn < options.repeat; turn++)
       for (const [way, run] of ways) {
@@ -138,22 +160,31 @@ const measureNetwork = (name: NetworkName, options: Options): Promise<Row> =>
     return { network: name, batch: options.batch ?? NETWORKS[name].batch, costs };
   });
 
+interface Bar {
+  readonly to: string;
+  readonly most: number;
+}
+
 /** Ours, reversible, to another way: at most this. */
-const BARS: readonly { readonly to: string; readonly most: number }[] = [
+const barsOf = (target: Target): readonly Bar[] => [
   { to: 'PyTorch, reversible', most: 0.75 },
   { to: 'PyTorch, stored', most: 1.15 },
-  { to: 'revnetify, stored', most: 1.4 },
+  { to: oursOf(target, 'stored'), most: 1.4 },
 ];
 
-const ratio = ({ costs }: Row, to: string, of: keyof Cost): number =>
-  (costs['revnetify, reversible']?.[of] ?? NaN) / (costs[to]?.[of] ?? NaN);
+type Ratio = (row: Row, to: string, of: keyof Cost) => number;
 
-function describeRow(row: Row): (string | number)[] {
+const ratioOf =
+  (target: Target): Ratio =>
+  ({ costs }, to, of) =>
+    (costs[oursOf(target, 'reversible')]?.[of] ?? NaN) / (costs[to]?.[of] ?? NaN);
+
+function describeRow(row: Row, bars: readonly Bar[], ratio: Ratio): (string | number)[] {
   const cells = Object.values(row.costs).flatMap(({ seconds, peakBytes }) => [
     seconds.toFixed(2),
     megabytes(peakBytes),
   ]);
-  const ratios = BARS.map(({ to }) => ratio(row, to, 'seconds').toFixed(2));
+  const ratios = bars.map(({ to }) => ratio(row, to, 'seconds').toFixed(2));
   return [
     row.network,
     row.batch,
@@ -165,14 +196,16 @@ function describeRow(row: Row): (string | number)[] {
 
 await runBenchmark(command, async () => {
   const options = command.opts<Options>();
+  const [target = 'auto'] = options.targets;
+  const [bars, ratio] = [barsOf(target), ratioOf(target)];
   const rows: Row[] = [];
   for (const name of options.networks) rows.push(await measureNetwork(name, options));
   const logs = rows.map((row) => Math.log(ratio(row, 'PyTorch, stored', 'seconds')));
   const mean = Math.exp(logs.reduce((sum, x) => sum + x, 0) / logs.length);
   const passed =
     mean <= 1 &&
-    rows.every((row) => BARS.every((bar) => ratio(row, bar.to, 'seconds') <= bar.most));
-  if (options.json) printJson({ rows, mean, bars: BARS, passed });
+    rows.every((row) => bars.every((bar) => ratio(row, bar.to, 'seconds') <= bar.most));
+  if (options.json) printJson({ rows, mean, bars, passed });
   else
     printResult(
       [
@@ -181,10 +214,10 @@ await runBenchmark(command, async () => {
             'network',
             'batch',
             ...Object.keys(rows[0]?.costs ?? {}).flatMap((way) => [`${way}, s`, 'MB']),
-            ...BARS.map(({ to, most }) => `time to ${to} (≤ ${most})`),
+            ...bars.map(({ to, most }) => `time to ${to} (≤ ${most})`),
             'memory to PyTorch, stored',
           ],
-          rows.map(describeRow),
+          rows.map((row) => describeRow(row, bars, ratio)),
         ),
         '',
         `time to plain PyTorch, geometric mean: × ${mean.toFixed(2)} (≤ 1)`,

@@ -25,7 +25,7 @@ export const blockLayout = definePass({
     for (const node of [...graph.nodes]) layout.visit(node);
     graph.removeDead();
     graph.sort();
-    if (layout.blocked.size > 0) model.opsets.set(NCHWC, 1);
+    if ([...graph.nodes].some(({ domain }) => domain === NCHWC)) model.opsets.set(NCHWC, 1);
     state.blocked = layout.blocked;
   },
 });

@@ -7,7 +7,7 @@ import { choicesOf } from '../../passes/index.js';
 import type { CompileState } from '../../passes/index.js';
 import { invariant } from '../diagnostics/index.js';
 import type { Value } from '../ir/index.js';
-import { WORKING_OPSET } from '../ops/index.js';
+import { NCHWC, WORKING_OPSET } from '../ops/index.js';
 import { PLAN_SCHEMA_VERSION } from '../plan/index.js';
 import type { InputRole, Plan, PlanChain, PlanInput } from '../plan/index.js';
 import { safeInPlace } from './aliasing.js';
@@ -128,7 +128,7 @@ export function draftPlan(parts: PlanParts): (baselines: Baselines) => Plan {
       output: settings.output ?? null,
       ignoreIndex: settings.ignoreIndex ?? null,
       target: settings.target,
-      ...(settings.block !== undefined && parts.step.state.blocked.size > 0
+      ...(settings.block !== undefined && state.model.opsets.has(NCHWC)
         ? { block: settings.block }
         : {}),
       policy: settings.policy,

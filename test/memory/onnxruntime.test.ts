@@ -124,6 +124,12 @@ const NETWORKS: readonly [string, () => Model, Partial<Settings>, number][] = [
     0.05,
   ],
   [
+    'bottlenecks with two transitions, in blocks',
+    () => resNetImageNet({ layers: [3, 3], block: 'bottleneck', width: 16, image: 64, seed: 3 }),
+    { batch: 16, recipe: 'paper', policy: 'reverse', block },
+    0.05,
+  ],
+  [
     'so deep that the graph is left as it is and ranks are hidden',
     () => preResNet({ depth: 218, width: 8, seed: 1 }),
     { batch: 16, recipe: 'paper', policy: 'reverse' },

@@ -22,11 +22,25 @@ function centred(ctx: BlockedContext, x: Value, mean: Value): Value {
   return s.perChannel(x, ones, { bias: b.op('Neg', [mean], { name: 'shift' }) });
 }
 
-/** 1/√(variance + ε) */
+/**
+ * The product; its operands change places behind the forward pass. It is the same to the last bit, and ONNX Runtime does not
+ * keep that of the forward pass for it.
+ */
+function product(ctx: BlockedContext, x: Value, y: Value, name: string): Value {
+  return ctx.b.op('Mul', ctx.node.phase === 'forward' ? [x, y] : [y, x], { name });
+}
+
+/** 1/√(variance + ε); the sum is written differently in each phase, too. */
 function inverseDeviation(ctx: BlockedContext, variance: Value): Value {
-  const { b, attributes } = ctx;
+  const { b, attributes, node } = ctx;
   const epsilon = attributes.float('epsilon', DEFAULT_EPSILON);
-  const sum = b.op('Add', [variance, scalarLike(b, variance, epsilon)]);
+  const scalar = (value: number): Value => scalarLike(b, variance, value);
+  const sum =
+    node.phase === 'forward'
+      ? b.op('Add', [variance, scalar(epsilon)])
+      : node.phase === 'recompute'
+        ? b.op('Add', [scalar(epsilon), variance])
+        : b.op('Sub', [variance, scalar(-epsilon)]);
   return b.op('Reciprocal', [b.op('Sqrt', [sum], { name: 'deviation' })], { name: 'inverse' });
 }
 
@@ -34,8 +48,8 @@ function inverseDeviation(ctx: BlockedContext, variance: Value): Value {
 function normalized(ctx: BlockedContext, x: Value, mean: Value, variance: Value): Value {
   const { b, s } = ctx;
   const [gamma, beta] = [ctx.input(1), ctx.input(2)];
-  const scale = b.op('Mul', [gamma, inverseDeviation(ctx, variance)], { name: 'scale' });
-  const bias = b.op('Sub', [beta, b.op('Mul', [mean, scale])], { name: 'bias' });
+  const scale = product(ctx, gamma, inverseDeviation(ctx, variance), 'scale');
+  const bias = b.op('Sub', [beta, product(ctx, mean, scale, 'product')], { name: 'bias' });
   return s.perChannel(x, scale, { bias });
 }
 

@@ -117,6 +117,35 @@ const conv: BlockedLowering = {
 const flippedPads = (g: ConvGeometry, pads: readonly number[]): number[] =>
   pads.map((p, i) => at(g.dilations, i) * (at(g.kernel, i) - 1) - p);
 
+/** Stride 1, and pads no larger than the window. */
+const isFlippable = (g: ConvGeometry): boolean =>
+  g.strides.every((stride) => stride === 1) &&
+  [...flippedPads(g, g.begin), ...flippedPads(g, g.end)].every((p) => p >= 0);
+
+/** Zeros after every place but the last of each stride, up to the extents of X. */
+function spread(s: BlockedSteps, dY: Value, g: ConvGeometry): Value {
+  const { block } = s;
+  const { batch, inChannels, input, output, strides } = g;
+  const [height = 1, width = 1] = output;
+  const [rowStride = 1, columnStride = 1] = strides;
+  const outer = (batch * inChannels) / block;
+  const padded = s.pad(
+    s.reshape(dY, [outer, height, 1, width, block]),
+    [],
+    [rowStride - 1, 0, (columnStride - 1) * block],
+  );
+  const whole = s.reshape(padded, [outer, height * rowStride, width * columnStride, block]);
+  const cut = s.slice(
+    whole,
+    input.map((extent, i) => ({ axis: i + 1, start: 0, end: extent })),
+  );
+  return s.reshape(cut, [batch, inChannels, ...input]);
+}
+
+/** Whether 1x1 filters look at every place that a stride comes to within X. */
+const isSpread = (g: ConvGeometry): boolean =>
+  isPointwise(g) && g.output.every((extent, i) => extent * at(g.strides, i) >= at(g.input, i));
+
 const convGradInput: BlockedLowering = {
   type: 'ConvGradInput',
   maps: 2,
@@ -124,23 +153,21 @@ const convGradInput: BlockedLowering = {
     const g = geometryOf(node);
     return (
       g.group === 1 &&
-      isMultiple(g.outChannels, block) &&
-      isMultiple(g.inChannels, block) &&
-      g.strides.every((stride) => stride === 1) &&
-      [...flippedPads(g, g.begin), ...flippedPads(g, g.end)].every((p) => p >= 0)
+      [g.outChannels, g.inChannels].every((count) => isMultiple(count, block)) &&
+      (isFlippable(g) || isSpread(g))
     );
   },
   build(ctx) {
     const g = geometryOf(ctx.node);
-    return [
-      ctx.s.blockedConv(ctx.blocked(1), backwardWeight(ctx, 0, g), {
-        kernel: g.kernel,
-        dilations: g.dilations,
-        begin: flippedPads(g, g.begin),
-        end: flippedPads(g, g.end),
-        group: 1,
-      }),
-    ];
+    const isWhole = isFlippable(g);
+    const dX = ctx.s.blockedConv(ctx.blocked(1), backwardWeight(ctx, 0, g), {
+      kernel: g.kernel,
+      dilations: g.dilations,
+      begin: isWhole ? flippedPads(g, g.begin) : [0, 0],
+      end: isWhole ? flippedPads(g, g.end) : [0, 0],
+      group: 1,
+    });
+    return [isWhole ? dX : spread(ctx.s, dX, g)];
   },
 };
 
@@ -199,23 +226,33 @@ function windowProducts(s: BlockedSteps, x: Value, dY: Value, g: ConvGeometry): 
   return s.toPlain(s.reshape(rows, [1, outChannels, 1, inChannels * taps]));
 }
 
-/** The same for 1x1 filters: the blocks of channels are the rows of one image, and nothing is padded. */
+/**
+ * The same for 1x1 filters: the blocks of channels are the rows of one image, and nothing is padded. What has fewer channels
+ * is the weight, which takes longer to lay out.
+ */
 function pointProducts(s: BlockedSteps, x: Value, dY: Value, g: ConvGeometry): Value {
   const { block } = s;
   const { batch, inChannels, outChannels, input, output, strides } = g;
   const split = s.reshape(x, [batch, inChannels / block, ...input, block]);
-  const seen = s.slice(
-    split,
-    strides.map((step, i) => ({ axis: i + 2, start: 0, end: at(input, i), step })),
-  );
+  const ranges = strides.map((step, i) => ({ axis: i + 2, start: 0, end: at(input, i), step }));
+  const seen = s.reshape(s.slice(split, ranges), [batch, inChannels, ...output]);
   const places = elementCount(output);
-  const data = byImages(s, s.reshape(seen, [batch, inChannels, ...output]));
-  const products = s.blockedConv(
-    s.reshape(data, [1, batch, inChannels / block, places * block]),
-    weightByImages(s, dY, [1, places]),
-    { ...NO_PADS, kernel: [1, places], dilations: [1, block] },
-  );
-  return s.toPlain(s.reshape(products, [1, outChannels, 1, inChannels]));
+  const multiply = (data: Value, weight: Value, channels: number): Value =>
+    s.blockedConv(
+      s.reshape(byImages(s, data), [1, batch, channels / block, places * block]),
+      weightByImages(s, weight, [1, places]),
+      { ...NO_PADS, kernel: [1, places], dilations: [1, block] },
+    );
+  if (outChannels <= inChannels) {
+    const products = multiply(seen, dY, inChannels);
+    return s.toPlain(s.reshape(products, [1, outChannels, 1, inChannels]));
+  }
+  const turned = s.reshape(multiply(dY, seen, outChannels), [
+    inChannels / block,
+    outChannels,
+    block,
+  ]);
+  return s.transpose(turned, [1, 0, 2]);
 }
 
 const convGradWeight: BlockedLowering = {
@@ -227,7 +264,9 @@ const convGradWeight: BlockedLowering = {
     return (
       g.group === 1 &&
       [g.batch, g.inChannels, g.outChannels].every((count) => isMultiple(count, block)) &&
-      g.dilations.every((dilation) => dilation === 1)
+      g.dilations.every((dilation) => dilation === 1) &&
+      // Not where windows lie in the pads alone.
+      endReach(g).every((reach, i) => reach + at(g.input, i) >= 0)
     );
   },
   build(ctx) {

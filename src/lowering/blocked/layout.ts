@@ -138,7 +138,7 @@ export class Layout {
       case 'Reshape':
         return sameDims(node.input(0), result);
       case 'Concat':
-        return node.attributes.int('axis', 0) === 1 && maps.every(isWhole);
+        return node.attributes.int('axis', 0) === 1 && node.inputs.every((v) => v && isWhole(v));
       case 'Slice':
         return isWhole(result) && slicesChannels(node, block);
       default:
