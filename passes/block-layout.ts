@@ -2,9 +2,10 @@
 // differentiated, on a CPU whose block size the settings name. Out: the same step on kernels of com.microsoft.nchwc where
 // there are any. Invariant: inputs and results of the step stay plain; nothing is computed that was not before.
 
+import { NCHWC } from '../src/ir/index.js';
 import { invariant } from '../src/diagnostics/index.js';
 import { Layout } from '../src/lowering/index.js';
-import { Builder, NCHWC } from '../src/ops/index.js';
+import { Builder } from '../src/ops/index.js';
 import { definePass } from './state.js';
 
 export const blockLayout = definePass({

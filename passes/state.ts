@@ -9,9 +9,8 @@ import type {
   WeightUpdate,
 } from '../src/autodiff/index.js';
 import type { Execution } from '../src/memory/index.js';
-import type { Model, Value } from '../src/ir/index.js';
+import type { BlockSize, Model, Value } from '../src/ir/index.js';
 import type { Target } from '../src/lowering/index.js';
-import type { BlockSize } from '../src/ops/index.js';
 import type {
   CoupledChain,
   CoupledSection,

@@ -1,20 +1,20 @@
 // The block size of ONNX Runtime's kernels on this CPU (passes/block-layout.ts). In: nothing. Out: 8, 16 or none. Invariant:
 // read off what a kernel does, not off the name of the CPU.
 
+import type { BlockSize } from '../../src/ir/index.js';
 import { DiagnosticError } from '../../src/diagnostics/index.js';
-import { Model } from '../../src/ir/index.js';
+import { BLOCK_SIZES, Model, NCHWC } from '../../src/ir/index.js';
 import { encodeModel } from '../../src/onnx/index.js';
-import { BLOCK_SIZES, NCHWC, WORKING_OPSET } from '../../src/ops/index.js';
-import type { BlockSize } from '../../src/ops/index.js';
 import type { Plan } from '../../src/plan/index.js';
 import { loadRuntime, settingsOf } from '../session.js';
 
+const OPSET = 17;
 /** Of a map of so many channels and two places; element 2·c is the first of channel c. */
 const CHANNELS = 16;
 
 function reordering(): Uint8Array {
   const model = new Model();
-  model.opsets.set('', WORKING_OPSET);
+  model.opsets.set('', OPSET);
   model.opsets.set(NCHWC, 1);
   const { graph } = model;
   graph.name = 'probe';

@@ -1,13 +1,14 @@
 // Assembles the plan. In: the built step, its two baselines, the reports of the passes. Out: the plan, ready to be
 // written. Invariant: deterministic: nothing here depends on time, machine or iteration over unordered sets.
 
+import { NCHWC } from '../ir/index.js';
 import { basename } from 'node:path';
 import { tableSize } from '../analysis/index.js';
 import { choicesOf } from '../../passes/index.js';
 import type { CompileState } from '../../passes/index.js';
 import { invariant } from '../diagnostics/index.js';
 import type { Value } from '../ir/index.js';
-import { NCHWC, WORKING_OPSET } from '../ops/index.js';
+import { WORKING_OPSET } from '../ops/index.js';
 import { PLAN_SCHEMA_VERSION } from '../plan/index.js';
 import type { InputRole, Plan, PlanChain, PlanInput } from '../plan/index.js';
 import { safeInPlace } from './aliasing.js';

@@ -1,5 +1,6 @@
 // The intermediate representation: what every other layer works on.
 
+export * from './blocked.js';
 export * from './attributes.js';
 export * from './body.js';
 export * from './clone.js';

@@ -2,8 +2,8 @@
 // shares memory with, and the one that the first result may be written over. Invariant: follows the kernels'
 // registrations (Alias and MayInplace); the result of an operator that is missing here gets memory of its own.
 
+import { NCHWC } from '../ir/index.js';
 import type { Node, Value } from '../ir/index.js';
-import { NCHWC } from '../ops/index.js';
 
 /** Operators whose result is operand 0 under another shape or name. */
 const VIEWS: ReadonlySet<string> = new Set([

@@ -2,18 +2,12 @@
 // [N, C/B, H, W, B], the layout that its fastest kernels read whole vectors from; B is 8 or 16, as the CPU has it. Out:
 // the same. Invariant: types name the plain shape [N,C,H,W]; only the order of the elements is another.
 
-import { Attributes, Tensor, elementCount, int, isStatic } from '../ir/index.js';
+import { Attributes, NCHWC, Tensor, elementCount, int, isStatic } from '../ir/index.js';
 import type { Attribute } from '../ir/index.js';
 import { addBias, correlate } from './conv-kernels.js';
 import { at, padsOf, reach, stridesOf, dilationsOf } from './conv-geometry.js';
 import { defineOp } from './definition.js';
 import type { InferContext, OpDefinition } from './definition.js';
-
-export const NCHWC = 'com.microsoft.nchwc';
-
-/** Block sizes that ONNX Runtime has kernels for: of 256 and of 512 bits. */
-export const BLOCK_SIZES = [8, 16] as const;
-export type BlockSize = (typeof BLOCK_SIZES)[number];
 
 /**
  * The block size as an attribute, for the reference interpreter alone: ONNX Runtime's kernels know their own, and refuse

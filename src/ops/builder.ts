@@ -1,10 +1,9 @@
 // Builds nodes with their types. In: operator names and operands. Out: values in the graph. Invariant: every
 // value it makes has a type, so that gradient rules and lowerings can read shapes as they go.
 
-import { Attributes, InlineData, Tensor } from '../ir/index.js';
+import { Attributes, InlineData, NCHWC, Tensor } from '../ir/index.js';
 import type { Attribute, DataType, Graph, Node, Phase, Value } from '../ir/index.js';
 import { inferNode } from './infer.js';
-import { NCHWC } from './blocked.js';
 import { REVNETIFY } from './definition.js';
 
 export interface BuildOptions {

@@ -3,7 +3,9 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
+import { probeBlock } from '../../runtime/index.js';
 import type { DoctorReport } from '../../runtime/index.js';
+import type { Plan } from '../../src/plan/index.js';
 import { HOOK_TIMEOUT, Program, fixture } from './program.js';
 
 const program = new Program();
@@ -59,6 +61,38 @@ test.each(['webgpu', 'cuda'])('a step for the CPU is refused on %s', async (devi
     const error = await failure(2, ...args, '--device', device);
     expect(error).toMatchObject({ code: 'device/target' });
     expect(error.hint).toContain('--target portable');
+  }
+});
+
+test('--target auto and cpu-blocked use the kernels of this CPU; another block size is refused', async () => {
+  const blocked = join(program.folder, 'blocked');
+  const common = ['--batch', '8', '--force'];
+  const size = await probeBlock();
+  for (const target of ['auto', 'cpu-blocked']) {
+    await program.json(fixture('resnet20.onnx'), '-o', blocked, '--target', target, ...common);
+    const plan = join(blocked, 'resnet20.plan.json');
+    const { assumptions, model } = JSON.parse(readFileSync(plan, 'utf8')) as Plan;
+    expect(assumptions).toMatchObject({ target: 'cpu', block: size });
+    expect(model.depth).toEqual({ before: 20, after: 20 });
+  }
+  const shown = await program.run('inspect', blocked);
+  expect(shown.stdout).toContain(`cpu-blocked (blocks of ${size ?? '?'})`);
+  await program.json('verify', blocked);
+  await program.json('train', blocked, ...random);
+
+  const path = join(blocked, 'resnet20.plan.json');
+  const other = size === 8 ? 16 : 8;
+  const text = readFileSync(path, 'utf8');
+  const changed = text.replace(`"block": ${size ?? '?'}`, `"block": ${other}`);
+  expect(changed).not.toBe(text);
+  writeFileSync(path, changed);
+  for (const args of [
+    ['train', blocked, ...random],
+    ['verify', blocked],
+  ]) {
+    const error = await failure(2, ...args);
+    expect(error).toMatchObject({ code: 'device/blocked' });
+    expect(error.hint).toContain('--target cpu');
   }
 });
 

@@ -4,7 +4,16 @@
 
 import { describe, expect, test } from 'vitest';
 import { probeBlock } from '../../runtime/device/index.js';
-import { Attributes, Model, Tensor, float, int, ints } from '../../src/ir/index.js';
+import {
+  Attributes,
+  BLOCK_SIZES,
+  Model,
+  NCHWC,
+  Tensor,
+  float,
+  int,
+  ints,
+} from '../../src/ir/index.js';
 import type { Attribute, Graph, Node, Value } from '../../src/ir/index.js';
 import { assertValid } from '../../src/ir/verify.js';
 import { Layout } from '../../src/lowering/index.js';
@@ -13,9 +22,7 @@ import { caseGeometry } from '../../src/ops/conv-cases.js';
 import type { ConvCase } from '../../src/ops/conv-cases.js';
 import { gradAttributes } from '../../src/ops/conv-gradient.js';
 import {
-  BLOCK_SIZES,
   Builder,
-  NCHWC,
   REVNETIFY,
   Random,
   WORKING_OPSET,

@@ -5,17 +5,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { probeBlock } from '../../runtime/device/index.js';
-import { Attributes, int, ints, string } from '../../src/ir/index.js';
+import { Attributes, BLOCK_SIZES, NCHWC, int, ints, string } from '../../src/ir/index.js';
 import type { Attribute, Tensor } from '../../src/ir/index.js';
 import { encodeModel } from '../../src/onnx/index.js';
-import {
-  BLOCK_SIZES,
-  NCHWC,
-  Random,
-  blockAttribute,
-  evaluateNode,
-  unblock,
-} from '../../src/ops/index.js';
+import { Random, blockAttribute, evaluateNode, unblock } from '../../src/ops/index.js';
 import { difference, runOrt, singleNode } from './support.js';
 import type { SingleNode } from './support.js';
 

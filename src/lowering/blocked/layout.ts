@@ -2,9 +2,9 @@
 // is a rule for it, converted where plain and blocked meet. Invariant: a value has one layout; of the other there is at
 // most one copy per unit and phase, so that none is kept from the forward pass to the backward pass.
 
-import { elementCount, int, isStatic } from '../../ir/index.js';
+import { NCHWC, elementCount, int, isStatic } from '../../ir/index.js';
 import type { Graph, Node, Value } from '../../ir/index.js';
-import { NCHWC, REVNETIFY } from '../../ops/index.js';
+import { REVNETIFY } from '../../ops/index.js';
 import type { Builder } from '../../ops/index.js';
 import { applyLowering } from '../definition.js';
 import { dimsOf, isMultiple } from './definition.js';
@@ -40,6 +40,10 @@ const isMap = (value: Value | undefined): value is Value =>
 const sameDims = (a: Value, b: Value): boolean => dimsOf(a).join() === dimsOf(b).join();
 
 const isScalar = ({ shape }: Value): boolean => isStatic(shape) && elementCount(shape) === 1;
+
+/** Whether the unit of a node made the value behind the forward pass: a view, something recomputed, a gradient. */
+const isOwn = ({ producer }: Value, node: Node): boolean =>
+  producer !== undefined && producer.unit === node.unit && producer.phase !== 'forward';
 
 export interface LayoutOptions {
   readonly block: number;
@@ -171,14 +175,14 @@ export class Layout {
   }
 
   private toBlocked(value: Value, node: Node): Value {
-    return this.blocked.has(value) ? value : this.copy(value, node, (s) => s.toBlocked(value));
+    return this.blocked.has(value) ? value : this.copy(value, node, (s, x) => s.toBlocked(x));
   }
 
   private toPlain(value: Value, node: Node): Value {
-    return this.blocked.has(value) ? this.copy(value, node, (s) => s.toPlain(value)) : value;
+    return this.blocked.has(value) ? this.copy(value, node, (s, x) => s.toPlain(x)) : value;
   }
 
-  private copy(value: Value, node: Node, make: (s: BlockedSteps) => Value): Value {
+  private copy(value: Value, node: Node, make: (s: BlockedSteps, x: Value) => Value): Value {
     const { phase, unit, origin } = node;
     const key = `${phase} ${unit ?? ''}`;
     const copies = this.copies.get(key) ?? new Map<Value, Value>();
@@ -186,27 +190,36 @@ export class Layout {
     const known = copies.get(value);
     if (known) return known;
     const b = this.root.within({ phase, unit, origin, path: node.name });
-    const made = make(new BlockedSteps(b, this.options.block));
+    // What a recompute reads as it was stored would be copied once, in the forward pass, and kept.
+    const zero = isOwn(value, node) ? undefined : this.zeroOf(node);
+    const dims = dimsOf(value);
+    const source = zero ? this.view(value, dims, zero, b) : value;
+    const made = make(new BlockedSteps(b, this.options.block), source);
     copies.set(value, made);
     return made;
   }
 
   private weight(value: Value, dims: readonly number[], node: Node, s: BlockedSteps): Value {
-    const zero = node.phase === 'recompute' ? this.zeroOf(node) : undefined;
+    const zero = this.zeroOf(node);
     if (!zero) return s.toBlocked(s.reshape(value, dims));
-    const target = s.b.op('Add', [zero, s.b.ints(...dims)], { name: 'dims' });
-    const view = s.b.op('Reshape', [value, target], { name: 'weight' });
-    view.type = { dtype: 'float32', shape: dims };
-    const rows = s.toBlocked(view);
+    const rows = s.toBlocked(this.view(value, dims, zero, s.b));
     // As much as ONNX Runtime knows of a tensor whose shape is computed.
     rows.stated = { dtype: 'float32', shape: undefined };
     return rows;
   }
 
-  /** An integer that is 0, known only when the unit's token is there. */
+  /** The same memory under other extents, which are known only when the token is there. */
+  private view(value: Value, dims: readonly number[], zero: Value, b: Builder): Value {
+    const target = b.op('Add', [zero, b.ints(...dims)], { name: 'dims' });
+    const view = b.op('Reshape', [value, target], { name: 'view' });
+    view.type = { dtype: 'float32', shape: dims };
+    return view;
+  }
+
+  /** For what is recomputed: an integer that is 0, known only when the unit's token is there. */
   private zeroOf({ unit = '', phase }: Node): Value | undefined {
-    const token = this.options.waits.get(unit);
-    const known = this.zeros.get(unit);
+    const token = phase === 'recompute' ? this.options.waits.get(unit) : undefined;
+    const known = token && this.zeros.get(unit);
     if (!token || known) return known;
     const b = this.root.within({ phase, unit, path: `${phase}/${unit}` });
     const zero = b.op('Cast', [token], { attributes: { to: int(ONNX_INT64) }, name: 'zero' });
