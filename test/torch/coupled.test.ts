@@ -3,7 +3,8 @@
 
 import { describe, expect, test } from 'vitest';
 import { preResNet, resNetImageNet, resNetV1 } from '../../fixtures/models.js';
-import type { Model } from '../../src/ir/index.js';
+import type { Settings } from '../../passes/index.js';
+import type { BlockSize, Model } from '../../src/ir/index.js';
 import { constantsByName, maxDistance } from '../../src/verify/index.js';
 import { build, couple, evaluate } from '../autodiff/support.js';
 import { batchOf, worstTensor } from './distance.js';
@@ -59,14 +60,40 @@ const FORMS = [
   { recipe: 'paper', partition: 'split', target: 'portable' },
 ] as const;
 
-describe.each(NETWORKS)('$name', ({ make, family }) => {
-  test.each(FORMS)('$recipe $partition $target', async ({ recipe, partition, target }) => {
+/** Wide enough for blocks of channels, and a batch that is a multiple of them. */
+const WIDE: typeof NETWORKS = [
+  {
+    name: 'pre-activation basic, in blocks',
+    make: () => preResNet({ ...common, depth: 14, width: 8, image: 16, seed: 36 }),
+    family: { family: 'preact', params: { layers: [2, 2, 2] } },
+  },
+];
+const BLOCKED = [
+  { recipe: 'rewire', partition: 'widen', target: 'cpu', block: 8, batch: 8 },
+  { recipe: 'paper', partition: 'widen', target: 'cpu', block: 8, batch: 8 },
+] as const;
+
+interface Case extends Pick<Settings, 'recipe' | 'partition' | 'target'> {
+  readonly recipe: 'rewire' | 'paper';
+  readonly block?: BlockSize;
+  readonly batch?: number;
+  readonly make: () => Model;
+  readonly family: Family;
+}
+
+const CASES: readonly (Case & { readonly name: string })[] = [
+  ...NETWORKS.flatMap((network) => FORMS.map((form) => ({ ...network, ...form }))),
+  ...WIDE.flatMap((network) => BLOCKED.map((form) => ({ ...network, ...form }))),
+];
+
+describe.each(CASES)('$name', ({ make, family, recipe, partition, target, ...more }) => {
+  test(`${recipe} ${partition} ${target}`, async () => {
     await withFolder((folder) => {
       const model = make();
       // Where no weight changes, PyTorch reads the original's file.
       const carriesOver = recipe === 'rewire' && partition === 'widen';
       const original = carriesOver ? saveModel(model, folder) : '';
-      const coupled = couple(model, { recipe, partition, seed: 7 });
+      const coupled = couple(model, { recipe, partition, seed: 7, ...more });
       const weights = carriesOver ? original : saveModel(coupled.rev, folder);
       const own = evaluate(
         build(coupled, { policy: 'reverse', target }),

@@ -6,6 +6,7 @@
 import { expect, test } from 'vitest';
 import { preResNet, resNetImageNet } from '../../fixtures/models.js';
 import type { CompileState } from '../../passes/index.js';
+import { probeBlock } from '../../runtime/index.js';
 import type { Model, Tensor, Value } from '../../src/ir/index.js';
 import {
   compareGradients,
@@ -20,19 +21,25 @@ import type { Batch, Family } from './python.js';
 
 const SEED = 7;
 
+const TARGETS = {
+  cpu: { target: 'cpu' },
+  'cpu-blocked': { target: 'cpu', block: await probeBlock() },
+  portable: { target: 'portable' },
+} as const;
+
 const NETWORKS: readonly {
   readonly name: string;
   readonly batch: number;
   readonly make: () => Model;
   readonly family: Family;
   readonly recipe: 'rewire' | 'paper';
-  readonly targets: readonly ('cpu' | 'portable')[];
+  readonly targets: readonly (keyof typeof TARGETS)[];
   readonly partition: 'widen' | 'split';
 }[] = [
   {
     name: 'pre-activation ResNet-110, rewired',
     recipe: 'rewire',
-    targets: ['cpu', 'portable'],
+    targets: ['cpu', 'cpu-blocked', 'portable'],
     partition: 'widen',
     batch: 4,
     make: () => preResNet({ depth: 110, seed: 41 }),
@@ -41,7 +48,7 @@ const NETWORKS: readonly {
   {
     name: 'ResNet-50, rewired',
     recipe: 'rewire',
-    targets: ['cpu', 'portable'],
+    targets: ['cpu', 'cpu-blocked', 'portable'],
     partition: 'widen',
     batch: 16,
     make: () =>
@@ -117,7 +124,10 @@ test.each(NETWORKS)('$name', async ({ batch, make, family, recipe, partition, ta
     const exact = ask('float64');
     const noise = compareGradients(torch.gradients, exact.gradients);
     for (const target of targets) {
-      const own = await run(build(coupled, { policy: 'reverse', target }).state, weights);
+      const own = await run(
+        build(coupled, { policy: 'reverse', ...TARGETS[target] }).state,
+        weights,
+      );
       expect([...own.gradients.keys()].sort()).toEqual([...torch.gradients.keys()].sort());
       expect(own.loss).toBeCloseTo(exact.loss, 4);
       const apart = compareGradients(own.gradients, torch.gradients);
