@@ -3,6 +3,7 @@
 // dependencies can then never read the new value where the old was meant. Linear in the size of the graph.
 
 import type { Graph, Node, Value } from '../ir/index.js';
+import { isView } from '../memory/index.js';
 
 export interface Aliasing {
   readonly old: Value;
@@ -10,6 +11,14 @@ export interface Aliasing {
 }
 
 const usersOf = (node: Node): Node[] => node.outputs.flatMap((value) => value?.users ?? []);
+
+/** The nodes that read a value's memory: through views of it as well. */
+function* readersOf(value: Value): Generator<Node> {
+  for (const reader of value.users) {
+    yield reader;
+    if (isView(reader) && reader.inputs[0] === value) yield* readersOf(reader.output());
+  }
+}
 
 /** The first of the gates that each node is an ancestor of (not counting itself); absent: of none. */
 function firstGates(graph: Graph, gates: ReadonlyMap<Node, number>): Map<Node, number> {
@@ -73,7 +82,9 @@ export function safeInPlace(
     const skipped = (node: Node): boolean =>
       covered(node) || (gates.size > 0 && node.phase === 'forward');
     const nodes = behind(next.producer, skipped);
-    if (old.users.every((reader) => nodes.has(reader) || covered(reader))) safe.add(old);
+    let isSafe = true;
+    for (const reader of readersOf(old)) isSafe &&= nodes.has(reader) || covered(reader);
+    if (isSafe) safe.add(old);
   }
   return safe;
 }

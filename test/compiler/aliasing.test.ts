@@ -59,6 +59,17 @@ describe('safeInPlace', () => {
     expect(safeInPlace(graph, [{ old: weight, next }], [early, late]).has(weight)).toBe(false);
   });
 
+  test('so does one that reads it through a view, when the view itself has been waited for', () => {
+    const { graph, weight, op } = small();
+    const view = op('Reshape', 'backward', weight);
+    const token = op('Cast', 'backward', op('Conv', 'backward', view));
+    const next = op('Sub', 'update', weight, op('Add', 'update', token));
+    graph.outputs.push(next);
+    expect(safeInPlace(graph, [{ old: weight, next }], [token]).has(weight)).toBe(true);
+    graph.outputs.push(op('Relu', 'backward', view));
+    expect(safeInPlace(graph, [{ old: weight, next }], [token]).has(weight)).toBe(false);
+  });
+
   test('wherever it stands in the file', () => {
     const { graph, weight, op } = small();
     const next = op('Neg', 'update', weight);

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { preResNet, resNetImageNet } from '../../fixtures/models.js';
 import type { Settings } from '../../passes/index.js';
+import { probeBlock } from '../../runtime/index.js';
 import { TrainingStep } from '../../runtime/step.js';
 import { compile } from '../../src/compiler/index.js';
 import type { Model } from '../../src/ir/index.js';
@@ -14,7 +15,8 @@ import { writeModel } from '../../src/onnx/index.js';
 import { Random } from '../../src/ops/index.js';
 import type { Plan } from '../../src/plan/index.js';
 
-const BATCH = 4;
+const block = await probeBlock();
+const BATCH = 8;
 const IMAGE = 32;
 const CLASSES = 5;
 const STEPS = 6;
@@ -42,14 +44,14 @@ async function train(dir: string, plan: Plan, inPlace: boolean): Promise<Trainin
 }
 
 const NETWORKS: readonly (readonly [string, () => Model])[] = [
-  ['pre-activation', () => preResNet({ depth: 20, width: 4, image: IMAGE, classes: CLASSES })],
+  ['pre-activation', () => preResNet({ depth: 20, width: 8, image: IMAGE, classes: CLASSES })],
   [
     'v1 bottleneck',
     () =>
       resNetImageNet({
         layers: [3, 3],
         block: 'bottleneck',
-        width: 4,
+        width: 8,
         image: IMAGE,
         classes: CLASSES,
       }),
@@ -59,6 +61,7 @@ const NETWORKS: readonly (readonly [string, () => Model])[] = [
 describe.each(NETWORKS)('%s', (_name, make) => {
   test.each<Partial<Settings>>([
     { target: 'cpu' },
+    { target: 'cpu', block },
     { target: 'portable' },
     { optimizer: 'adamw' },
     { optimizer: 'adamw', clipNorm: 1, accumulate: 2 },
