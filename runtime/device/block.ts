@@ -1,9 +1,9 @@
 // The block size of ONNX Runtime's kernels on this CPU (passes/block-layout.ts). In: nothing. Out: 8, 16 or none. Invariant:
 // read off what a kernel does, not off the name of the CPU.
 
-import type { BlockSize } from '../../src/ir/index.js';
 import { DiagnosticError } from '../../src/diagnostics/index.js';
 import { BLOCK_SIZES, Model, NCHWC } from '../../src/ir/index.js';
+import type { BlockSize } from '../../src/ir/index.js';
 import { encodeModel } from '../../src/onnx/index.js';
 import type { Plan } from '../../src/plan/index.js';
 import { loadRuntime, settingsOf } from '../session.js';
