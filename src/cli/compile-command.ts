@@ -134,7 +134,7 @@ export function addCompileCommand(program: Command): void {
     )
     .option(
       '--target <name>',
-      "cpu: fast on ONNX Runtime CPU; cpu-blocked: faster where channels are multiples of 8 or 16, with ONNX Runtime's own operators and for CPUs like this one; auto: the faster of the two here; portable: plain operators for any provider",
+      "cpu: fast on ONNX Runtime CPU; cpu-blocked: faster where channels are multiples of 8 or 16, with ONNX Runtime's own operators and for CPUs like this one; auto: cpu-blocked where this CPU has the kernels, else cpu; portable: plain operators for any provider",
       oneOf('--target', TARGETS),
       'cpu',
     )

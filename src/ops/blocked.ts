@@ -166,11 +166,6 @@ const conv = defineOp({
     });
     return [result];
   },
-  flops(ctx) {
-    const [filters = 0, ...rest] = ctx.staticShape(1);
-    const shape = ctx.node.output().shape ?? [];
-    return (2 * elementCount(rest) * elementCount(shape as number[]) * filters) / (filters || 1);
-  },
 });
 
 export const blockedOps: readonly OpDefinition[] = [

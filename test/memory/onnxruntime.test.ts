@@ -127,6 +127,7 @@ const NETWORKS: readonly [string, () => Model, Partial<Settings>, number][] = [
     'bottlenecks with two transitions, in blocks',
     () => resNetImageNet({ layers: [3, 3], block: 'bottleneck', width: 16, image: 64, seed: 3 }),
     { batch: 16, recipe: 'paper', policy: 'reverse', block },
+    // The scratch of a ConvTranspose, which the profiler does not see.
     0.07,
   ],
   [
