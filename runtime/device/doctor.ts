@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
+import type { BlockSize } from '../../src/ir/index.js';
 import { childProgram } from '../child.js';
 import type { ProbeAnswer } from './probe-child.js';
 import { CUDA_HINT, DEVICES, WEBGPU_HINT } from './provider.js';
@@ -28,7 +29,12 @@ export interface DoctorReport {
   readonly node: string;
   /** Of onnxruntime-node; null: it cannot be loaded. */
   readonly onnxruntime: string | null;
-  readonly processor: { readonly name: string; readonly threads: number };
+  readonly processor: {
+    readonly name: string;
+    readonly threads: number;
+    /** Channels in a block of its kernels in blocked layout (`--target cpu-blocked`); null: it has none. */
+    readonly block: BlockSize | null;
+  };
   readonly memoryBytes: number;
   readonly devices: readonly DeviceReport[];
 }
@@ -41,7 +47,11 @@ export async function examine(): Promise<DoctorReport> {
     system: `${process.platform} ${process.arch}`,
     node: process.versions.node,
     onnxruntime: probes.get('cpu')?.answer?.version ?? null,
-    processor: { name: cpus()[0]?.model.trim() ?? process.arch, threads: availableParallelism() },
+    processor: {
+      name: cpus()[0]?.model.trim() ?? process.arch,
+      threads: availableParallelism(),
+      block: probes.get('cpu')?.answer?.block ?? null,
+    },
     memoryBytes: totalmem(),
     devices: [...probes].map(([device, probed]) => describe(device, probed)),
   };

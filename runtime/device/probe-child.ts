@@ -3,8 +3,10 @@
 
 import { availableParallelism } from 'node:os';
 import { Model } from '../../src/ir/index.js';
+import type { BlockSize } from '../../src/ir/index.js';
 import { encodeModel } from '../../src/onnx/index.js';
 import { loadRuntime, messageOf, settingsOf } from '../session.js';
+import { probeBlock } from './block.js';
 import { DEVICES, deviceError } from './provider.js';
 
 /** What the process answers. */
@@ -15,6 +17,8 @@ export interface ProbeAnswer {
   readonly known: readonly string[];
   /** Undefined: it works. */
   readonly why?: string;
+  /** Of the CPU's kernels in blocked layout; null: it has none. */
+  readonly block?: BlockSize | null;
 }
 
 const OPSET = 17;
@@ -49,7 +53,8 @@ async function probe(name: string): Promise<ProbeAnswer> {
     await session.release();
     const right =
       y?.data instanceof Float32Array && y.data.every((v, i) => v === 2 * (x[i] ?? NaN));
-    return { version, known, ...(right ? {} : { why: 'it computes x + x wrongly' }) };
+    if (!right) return { version, known, why: 'it computes x + x wrongly' };
+    return { version, known, ...(device === 'cpu' ? { block: (await probeBlock()) ?? null } : {}) };
   } catch (error) {
     const message = messageOf(error);
     const why = deviceError(device, message)?.why ?? message;

@@ -28,6 +28,12 @@ function describeMachine(report: DoctorReport): string {
     [
       ['system', report.system],
       ['processor', `${processor.name}, ${processor.threads} threads`],
+      [
+        'blocked kernels',
+        processor.block === null
+          ? 'none: --target auto is --target cpu'
+          : `blocks of ${processor.block} channels: --target auto is --target cpu-blocked`,
+      ],
       ['memory', formatBytes(report.memoryBytes)],
       ['Node.js', report.node],
       ['onnxruntime-node', report.onnxruntime ?? paint.red('cannot be loaded')],

@@ -108,6 +108,8 @@ test('doctor: the CPU works, a GPU that is not there does not', async () => {
   expect(code).toBe(0);
   expect(report.node).toBe(process.versions.node);
   expect(report.onnxruntime).toMatch(/^\d+\.\d+/);
+  const block = await probeBlock();
+  expect(report.processor.block).toBe(block ?? null);
   const [first, webgpu, cuda] = report.devices;
   expect(first).toMatchObject({ device: 'cpu', works: true });
   expect(webgpu).toMatchObject({ device: 'webgpu', works: false });
@@ -118,6 +120,9 @@ test('doctor: the CPU works, a GPU that is not there does not', async () => {
 
   const shown = await program.run('doctor', NO_GPU);
   expect(shown.stdout).toMatch(/--device cpu {5}works/);
+  expect(shown.stdout).toMatch(
+    block === undefined ? /blocked kernels +none/ : `blocks of ${block} channels`,
+  );
   expect(shown.stdout).toMatch(/--device webgpu {2}does not work\n {2}why: .*\n {2}do: {2}/);
 });
 
