@@ -5,9 +5,8 @@
 import { invariant } from '../src/diagnostics/index.js';
 import { Tensor, int } from '../src/ir/index.js';
 import type { Graph, Node, Value } from '../src/ir/index.js';
-import { findPools, isTight, layOut, simulate } from '../src/memory/index.js';
+import { findPools, isTight, layOut, resized, simulate } from '../src/memory/index.js';
 import { Builder } from '../src/ops/index.js';
-import { executionOrder } from '../src/schedule/index.js';
 import { definePass } from './state.js';
 import type { StepState } from './state.js';
 
@@ -28,17 +27,17 @@ export const reservePools = definePass({
     const without = simulate(graph, external, !step.deep);
     const block = layOut(without);
     const isEnough = block < SMALL_BLOCK || isTight(without, block);
-    const end = isEnough ? undefined : lastScalar(graph, step);
+    const end = isEnough ? undefined : lastScalar(without.order, step);
     if (!end) {
       state.execution = without;
       return;
     }
     const pools = reserve(graph, [loss.images, ...loss.sides], end);
-    const sizes = findPools(simulate(graph, external, !step.deep), pools);
-    pools.forEach((pool, at) => {
-      resize(graph, pool, sizes[at] ?? 0);
-    });
+    const tiny = simulate(graph, external, !step.deep);
+    const found = findPools(tiny, pools);
+    const sizes = new Map(pools.map((pool, at) => [pool, resize(graph, pool, found[at] ?? 0)]));
     graph.removeDead();
+    state.execution = resized(tiny, sizes);
   },
 });
 
@@ -50,9 +49,9 @@ interface ScalarUse {
 }
 
 /** The last use of a scalar input in the course of the step. */
-function lastScalar(graph: Graph, { scalars }: StepState): ScalarUse | undefined {
+function lastScalar(order: readonly Node[], { scalars }: StepState): ScalarUse | undefined {
   const inputs = new Set(scalars.values());
-  for (const node of executionOrder(graph).reverse()) {
+  for (const node of [...order].reverse()) {
     if (node.phase !== 'update') continue;
     const index = node.inputs.findIndex((value) => value !== undefined && inputs.has(value));
     const scalar = node.inputs[index];
@@ -111,13 +110,15 @@ function reserve(graph: Graph, starts: readonly Value[], end: ScalarUse): Value[
   return pools;
 }
 
-function resize(graph: Graph, pool: Value, bytes: number): void {
+/** @returns the bytes it then has: whole elements */
+function resize(graph: Graph, pool: Value, bytes: number): number {
   const { producer } = pool;
   invariant(producer?.input(0).producer, 'a pool is of a size that is computed');
   const count = Math.ceil(bytes / FLOAT_BYTES);
   const b = new Builder(graph, { phase: 'forward', path: 'pools' });
   producer.input(0).producer?.setInput(1, b.ints(count));
   pool.type = { dtype: 'float32', shape: [count] };
+  return count * FLOAT_BYTES;
 }
 
 const unitOf = ({ unit }: Node): { readonly unit?: string } => (unit === undefined ? {} : { unit });

@@ -10,8 +10,6 @@ export interface Aliasing {
   readonly next: Value;
 }
 
-const usersOf = (node: Node): Node[] => node.outputs.flatMap((value) => value?.users ?? []);
-
 /** The nodes that read a value's memory: through views of it as well. */
 function* readersOf(value: Value): Generator<Node> {
   for (const reader of value.users) {
@@ -25,8 +23,10 @@ function firstGates(graph: Graph, gates: ReadonlyMap<Node, number>): Map<Node, n
   const first = new Map<Node, number>();
   for (const node of [...graph.nodes].reverse()) {
     let best = Infinity;
-    for (const user of usersOf(node))
-      best = Math.min(best, gates.get(user) ?? Infinity, first.get(user) ?? Infinity);
+    for (const value of node.outputs)
+      value?.forEachUse(({ node: user }) => {
+        best = Math.min(best, gates.get(user) ?? Infinity, first.get(user) ?? Infinity);
+      });
     if (best < Infinity) first.set(node, best);
   }
   return first;

@@ -45,26 +45,35 @@ interface Readable {
 
 /** An immutable set of attributes: assign a new one to the node to change it. */
 export class Attributes {
-  private readonly map: ReadonlyMap<string, Attribute>;
+  /** A list: few nodes have more than half a dozen, most have none, and a step has a hundred thousand nodes. */
+  private readonly list: readonly (readonly [string, Attribute])[];
 
+  /** Of entries with one name the last counts. */
   constructor(entries: AttributeMap | Iterable<readonly [string, Attribute]>) {
-    this.map = new Map(Symbol.iterator in entries ? entries : Object.entries(entries));
+    const list: (readonly [string, Attribute])[] = [];
+    for (const entry of Symbol.iterator in entries ? entries : Object.entries(entries)) {
+      const index = list.findIndex(([name]) => name === entry[0]);
+      if (index < 0) list.push(entry);
+      else list[index] = entry;
+    }
+    this.list = list;
   }
 
   has(name: string): boolean {
-    return this.map.has(name);
+    return this.get(name) !== undefined;
   }
 
   get(name: string): Attribute | undefined {
-    return this.map.get(name);
+    for (const [key, attribute] of this.list) if (key === name) return attribute;
+    return undefined;
   }
 
-  entries(): Iterable<[string, Attribute]> {
-    return this.map.entries();
+  entries(): Iterable<readonly [string, Attribute]> {
+    return this.list;
   }
 
   get size(): number {
-    return this.map.size;
+    return this.list.length;
   }
 
   int(name: string): number | undefined;
@@ -91,7 +100,7 @@ export class Attributes {
 
   /** A copy with some attributes set, and those given as undefined removed. */
   with(changes: Readonly<Record<string, Attribute | undefined>>): Attributes {
-    const map = new Map(this.map);
+    const map = new Map(this.list);
     for (const [name, value] of Object.entries(changes)) {
       if (value) map.set(name, value);
       else map.delete(name);
@@ -100,7 +109,7 @@ export class Attributes {
   }
 
   private read<K extends keyof Readable>(name: string, kind: K): Readable[K] | undefined {
-    const attribute = this.map.get(name);
+    const attribute = this.get(name);
     if (!attribute) return undefined;
     const { kind: actual, value } = attribute;
     if (actual !== kind)

@@ -15,7 +15,9 @@ export class Graph {
   readonly outputs: Value[] = [];
   private readonly nodeSet = new Set<Node>();
   private readonly constantSet = new Set<Value>();
-  private readonly names = new Map<string, number>();
+  private readonly names = new Set<string>();
+  /** For a name that was asked for again: the number to try next. */
+  private readonly counts = new Map<string, number>();
   /** The reader's record of the rest of the GraphProto. */
   source: unknown;
 
@@ -33,25 +35,26 @@ export class Graph {
   }
 
   /** Every value once: inputs, constants, node outputs. */
-  *values(): Iterable<Value> {
-    yield* this.inputs;
-    const inputs = new Set(this.inputs);
-    for (const value of this.constantSet) if (!inputs.has(value)) yield value;
-    for (const node of this.nodeSet) for (const value of node.outputs) if (value) yield value;
+  values(): Value[] {
+    const values = [...this.inputs];
+    const inputs = new Set(values);
+    for (const value of this.constantSet) if (!inputs.has(value)) values.push(value);
+    for (const { outputs } of this.nodeSet)
+      for (const value of outputs) if (value) values.push(value);
+    return values;
   }
 
   /** A name no value or node of this graph has yet; the name itself where it is free. Reserves it. */
   uniqueName(base: string): string {
-    let name = base;
-    let next = this.names.get(base);
-    if (next === undefined) {
-      this.names.set(base, 1);
-      return base;
-    }
-    do name = `${base}_${next++}`;
+    // Names are long, and looking one up is most of the work: once, for nearly all.
+    const before = this.names.size;
+    if (this.names.add(base).size > before) return base;
+    let count = this.counts.get(base) ?? 1;
+    let name: string;
+    do name = `${base}_${count++}`;
     while (this.names.has(name));
-    this.names.set(base, next);
-    this.names.set(name, 1);
+    this.counts.set(base, count);
+    this.names.add(name);
     return name;
   }
 
@@ -89,16 +92,10 @@ export class Graph {
 
   addNode(init: NodeInit): Node {
     const first = init.outputs.find((o) => o !== undefined);
-    const node = new Node(init, init.name ?? `${init.op}:${first ?? ''}`);
-    init.outputs.forEach((name, index) => {
-      if (name === undefined) node.outputs.push(undefined);
-      else {
-        const value = new Value(this.uniqueName(name));
-        value.producer = node;
-        value.outputIndex = index;
-        node.outputs.push(value);
-      }
-    });
+    const outputs = init.outputs.map((name) =>
+      name === undefined ? undefined : new Value(this.uniqueName(name)),
+    );
+    const node = new Node(init, init.name ?? `${init.op}:${first ?? ''}`, outputs);
     this.nodeSet.add(node);
     return node;
   }

@@ -59,9 +59,17 @@ export class Value {
 
   /** The nodes that read this value, each once. */
   get users(): Node[] {
+    const { firstUse } = this;
+    if (!firstUse) return [];
+    if (firstUse === this.lastUse) return [firstUse.node];
     const users = new Set<Node>();
-    for (let use = this.firstUse; use; use = use.after) users.add(use.node);
+    for (let use: Use | undefined = firstUse; use; use = use.after) users.add(use.node);
     return [...users];
+  }
+
+  /** Calls `visit` for every use, without a list of them; it makes no uses and removes none. */
+  forEachUse(visit: (use: Use) => void): void {
+    for (let use = this.firstUse; use; use = use.after) visit(use);
   }
 
   get isUsed(): boolean {
@@ -123,18 +131,18 @@ export class Node {
   origin: string | undefined;
   /** The unit of the training schedule it belongs to. */
   unit: string | undefined;
-  readonly outputs: (Value | undefined)[] = [];
+  readonly outputs: (Value | undefined)[];
   /** The reader's record of the file's bytes: set to undefined as soon as the node changes. */
   source: unknown;
-  private readonly operands: (Value | undefined)[] = [];
+  private readonly operands: (Value | undefined)[];
   /** What the operands, and the captures, have entered at their values. */
-  private readonly operandUses: (Use | undefined)[] = [];
+  private readonly operandUses: (Use | undefined)[];
   private captured: { readonly values: Value[]; readonly uses: Use[] } | undefined;
   /** A number of its own for the algorithm at work (see `number`); means nothing to any other. */
   place = -1;
 
   /** @internal use Graph.addNode */
-  constructor(init: NodeInit, name: string) {
+  constructor(init: NodeInit, name: string, outputs: (Value | undefined)[]) {
     this.name = name;
     this.op = init.op;
     this.domain = init.domain ?? '';
@@ -146,7 +154,15 @@ export class Node {
     this.phase = init.phase ?? 'forward';
     this.origin = init.origin;
     this.unit = init.unit;
-    for (const value of init.inputs) this.addInput(value);
+    // Copied, not filled one by one: an array that grows keeps room for 17, and a step has a hundred thousand nodes.
+    this.outputs = outputs;
+    this.operands = init.inputs.slice();
+    this.operandUses = init.inputs.map((value, index) => value?.addUse(this, index));
+    outputs.forEach((value, index) => {
+      if (!value) return;
+      value.producer = this;
+      value.outputIndex = index;
+    });
   }
 
   get inputs(): readonly (Value | undefined)[] {

@@ -64,13 +64,13 @@ export const RULES: readonly Rule[] = [
       for (const value of node.reads)
         if (value && isDefined(value)) reads[value.place] = (reads[value.place] ?? 0) + 1;
     for (const value of values) {
-      for (const { node, index } of value.uses) {
+      value.forEachUse(({ node, index }) => {
         const operand = index >= 0 ? node.inputs[index] : node.captures[-1 - index];
         if (!graph.has(node))
           report(ofValue(value), `it is used by ${ofNode(node)}, which is not in the graph`);
         else if (operand !== value)
           report(ofValue(value), `${ofNode(node)} does not read it as operand ${index}`);
-      }
+      });
       // Each use is another operand, so equal numbers mean equal sets.
       const count = reads[value.place] ?? 0;
       if (value.useCount !== count)
@@ -127,10 +127,7 @@ export const RULES: readonly Rule[] = [
 /** Every rule the model breaks; empty = well formed. */
 export function verifyGraph(model: Model): Problem[] {
   const { graph } = model;
-  const inputs = new Set(graph.inputs);
-  const values: Value[] = [...graph.inputs];
-  for (const value of graph.constants) if (!inputs.has(value)) values.push(value);
-  for (const node of graph.nodes) for (const value of node.outputs) if (value) values.push(value);
+  const values = graph.values();
   number(values);
   const isDefined = (value: Value): boolean => values[value.place] === value;
   const context: Context = { graph, values, isDefined };

@@ -41,9 +41,10 @@ const readsOf = (node: Node, view: RunView): readonly (Value | undefined)[] =>
 
 class Planner {
   readonly slots: Slot[] = [];
-  /** By the places of the values: where each lies, and how often the nodes that are run read it. */
+  /** By the places of the values: where each lies. */
   private readonly owner: (Slot | undefined)[];
-  private readonly uses: Uint32Array;
+  /** How much more often than the graph says the nodes that are run read a value. */
+  private readonly more = new Map<Value, number>();
   /** Free slots by shape, the one freed last at the end. */
   private readonly free = new Map<string, Slot[]>();
   private readonly results: ReadonlySet<Value>;
@@ -61,13 +62,23 @@ class Planner {
     private readonly merges: boolean,
   ) {
     this.results = new Set(graph.outputs);
-    const count = number(graph.values());
-    this.owner = Array.from({ length: count });
-    this.uses = new Uint32Array(count);
-    for (const node of graph.nodes)
-      if (!view.isGone(node))
-        for (const value of readsOf(node, view))
-          if (value) this.uses[value.place] = (this.uses[value.place] ?? 0) + 1;
+    this.owner = Array.from({ length: number(graph.values()) });
+    const add = (values: Iterable<Value | undefined>, times: number): void => {
+      for (const value of values)
+        if (value) this.more.set(value, (this.more.get(value) ?? 0) + times);
+    };
+    if (view === AS_IT_IS) return;
+    for (const node of graph.nodes) {
+      const isGone = view.isGone(node);
+      if (!isGone && !view.isNew(node)) continue;
+      add(node.reads, -1);
+      if (!isGone) add(readsOf(node, view), 1);
+    }
+  }
+
+  /** How often the nodes that are run read a value. */
+  private uses(value: Value): number {
+    return value.useCount + (this.more.size > 0 ? (this.more.get(value) ?? 0) : 0);
   }
 
   /** Gives every result of a node its memory, then lets go of what the node was the last to read. */
@@ -76,8 +87,7 @@ class Planner {
       if (value && !this.external.has(value)) this.place(node, value, index, now);
     });
     for (const value of readsOf(node, this.view)) if (value) this.release(value, now);
-    for (const value of node.outputs)
-      if (value && this.uses[value.place] !== 0) this.release(value, now);
+    for (const value of node.outputs) if (value && this.uses(value) !== 0) this.release(value, now);
   }
 
   private place(node: Node, value: Value, index: number, now: number): void {
@@ -114,7 +124,7 @@ class Planner {
   private add(slot: Slot, value: Value): void {
     slot.values.push(value);
     // The node that makes a value counts as a reader until it has run, the caller for ever.
-    slot.readers += (this.uses[value.place] ?? 0) + 1 + (this.results.has(value) ? 1 : 0);
+    slot.readers += this.uses(value) + 1 + (this.results.has(value) ? 1 : 0);
     this.owner[value.place] = slot;
   }
 

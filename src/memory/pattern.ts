@@ -4,7 +4,7 @@
 // the last tensor that is alive. What lies between that one and the end of the block so far is a gap as well.
 
 import type { Value } from '../ir/index.js';
-import type { Buffer, Execution } from './executor.js';
+import type { Execution } from './executor.js';
 
 const ALIGNMENT = 256;
 
@@ -76,37 +76,74 @@ export class Layout {
 }
 
 const AS_SIMULATED: ReadonlyMap<Value | undefined, number> = new Map();
-const known = new WeakMap<Execution, number>();
+
+/** What is known of executions that were laid out before. */
+const blocks = new WeakMap<Execution, number>();
+const courses = new WeakMap<Execution, Int32Array>();
+
+function remembered<T>(known: WeakMap<Execution, T>, execution: Execution, make: () => T): T {
+  const value = known.get(execution) ?? make();
+  known.set(execution, value);
+  return value;
+}
 
 /**
  * Size of the block of a step.
  * @param sizes of values whose memory shall have another size than the simulation says
  */
 export function layOut(execution: Execution, sizes = AS_SIMULATED): number {
-  if (sizes !== AS_SIMULATED) return blockOf(execution, sizes);
-  const bytes = known.get(execution) ?? blockOf(execution, sizes);
-  known.set(execution, bytes);
-  return bytes;
+  const course = remembered(courses, execution, () => courseOf(execution));
+  const block = (): number => blockOf(execution, course, sizes);
+  return sizes === AS_SIMULATED ? remembered(blocks, execution, block) : block();
 }
 
-function blockOf({ order, buffers }: Execution, sizes: typeof AS_SIMULATED): number {
-  const allocated: Buffer[][] = order.map(() => []);
-  const freed: Buffer[][] = order.map(() => []);
-  for (const buffer of buffers) {
-    if (buffer.bytes === 0) continue;
-    allocated[buffer.first]?.push(buffer);
-    freed[buffer.last]?.push(buffer);
-  }
-  const layout = new Layout();
-  const places = new Map<Buffer, Gap>();
-  order.forEach((_, now) => {
-    for (const buffer of allocated[now] ?? [])
-      places.set(buffer, layout.place(sizes.get(buffer.values[0]) ?? buffer.bytes));
-    for (const buffer of freed[now] ?? []) {
-      const place = places.get(buffer);
-      if (place) layout.free(place);
-      places.delete(buffer);
-    }
+/** The buffers by their places in the list, in the order they are allocated (i) and freed (~i) in. */
+function courseOf({ order, buffers }: Execution): Int32Array {
+  // Two moments per node: results get their memory before it runs, operands lose theirs afterwards.
+  const before = new Int32Array(2 * order.length + 2);
+  const count = (moment: number): number => (before[moment + 1] = (before[moment + 1] ?? 0) + 1);
+  const events = buffers.flatMap(({ bytes, first, last }, index) => {
+    if (bytes === 0) return [];
+    const made = { moment: 2 * first, entry: index };
+    // What is never given back has an end that no node has.
+    return last < order.length ? [made, { moment: 2 * last + 1, entry: ~index }] : [made];
   });
+  for (const { moment } of events) count(moment);
+  for (let moment = 1; moment < before.length; moment++)
+    before[moment] = (before[moment] ?? 0) + (before[moment - 1] ?? 0);
+  const course = new Int32Array(events.length);
+  for (const { moment, entry } of events) {
+    const at = before[moment] ?? 0;
+    course[at] = entry;
+    before[moment] = at + 1;
+  }
+  return course;
+}
+
+function blockOf({ buffers }: Execution, course: Int32Array, sizes: typeof AS_SIMULATED): number {
+  const layout = new Layout();
+  const places: (Gap | undefined)[] = [];
+  for (const entry of course) {
+    const index = entry < 0 ? ~entry : entry;
+    const buffer = buffers[index];
+    const place = places[index];
+    if (entry < 0 && place) layout.free(place);
+    else if (buffer)
+      places[index] = layout.place(
+        (sizes.size > 0 ? sizes.get(buffer.values[0]) : undefined) ?? buffer.bytes,
+      );
+  }
   return layout.bytes;
 }
+
+/** The same execution where some values are of another size. */
+export const resized = (
+  { order, buffers }: Execution,
+  sizes: ReadonlyMap<Value | undefined, number>,
+): Execution => ({
+  order,
+  buffers: buffers.map((buffer) => ({
+    ...buffer,
+    bytes: sizes.get(buffer.values[0]) ?? buffer.bytes,
+  })),
+});

@@ -2,8 +2,8 @@
 // known of them. Out: for each value a key; two values with the same key are of one size to the planner. Invariant:
 // the graph's own types are the same afterwards. A value without a key is never taken to equal another.
 
-import { ELEMENT_BYTES, isStatic } from '../ir/index.js';
-import type { DataType, Dim, Node, Shape, TensorType, Value } from '../ir/index.js';
+import { ELEMENT_BYTES, isStatic, number } from '../ir/index.js';
+import type { DataType, Dim, Node, Shape, TensorType, Use, Value } from '../ir/index.js';
 import { findOp, inferNode } from '../ops/index.js';
 import type { Contents } from '../ops/index.js';
 
@@ -36,15 +36,21 @@ export function plannerShapes(order: Iterable<Node>): (value: Value) => string |
   >();
   const contents: Contents = new WeakMap();
   // Nodes that see an extent under a symbol are typed anew; all others keep the types they have.
-  const isSymbolic = (value: Value): boolean => !isStatic(value.type?.shape) && seen.has(value);
+  const nodes = [...order];
+  const isTypedAnew = new Uint8Array(number(nodes));
+  const mark = ({ node, index }: Use): void => {
+    if (index >= 0) isTypedAnew[node.place] = 1;
+  };
   try {
-    for (const node of order) {
-      const stated = node.outputs.some((v) => v?.stated);
-      if (!stated && !node.inputs.some((v) => v && isSymbolic(v))) continue;
-      for (const value of node.outputs) if (value) seen.set(value, { exact: value.type });
+    for (const node of nodes) {
+      const { outputs } = node;
+      const stated = outputs.some((v) => v?.stated);
+      if (!stated && isTypedAnew[node.place] === 0) continue;
+      for (const value of outputs) if (value) seen.set(value, { exact: value.type });
       if (stated) {
-        for (const value of node.outputs) if (value?.stated) value.type = value.stated;
+        for (const value of outputs) if (value?.stated) value.type = value.stated;
       } else inferAnew(node, contents);
+      for (const value of outputs) if (!isStatic(value?.type?.shape)) value?.forEachUse(mark);
     }
     for (const [value, entry] of seen) entry.key = keyOf(value.type);
   } finally {

@@ -2,6 +2,7 @@
 // are encoded when their turn comes. Invariant: lengths are known before any large piece is touched, so a model
 // streams into its file without being held in memory twice.
 
+import protobuf from 'protobufjs';
 import { DiagnosticError, invariant } from '../diagnostics/index.js';
 import { FileSource } from './files.js';
 import type { Span } from './wire.js';
@@ -20,14 +21,24 @@ const lengthOf = (piece: Piece): number =>
 /** Ranges of files are copied in steps of this many bytes. */
 const STEP = 1 << 22;
 
+/** Small messages are put together into pieces of about this many bytes. */
+const CHUNK = 1 << 16;
+
 export class Output {
   private readonly pieces: Piece[] = [];
-  length = 0;
+  /** Small messages that are no piece yet. */
+  private tail: protobuf.Writer | undefined;
+  private closed = 0;
+
+  get length(): number {
+    return this.closed + (this.tail?.pos ?? 0);
+  }
 
   add(piece: Piece): this {
     const size = lengthOf(piece);
     if (size === 0) return this;
-    this.length += size;
+    this.close();
+    this.closed += size;
     const last = this.pieces[this.pieces.length - 1];
     if (
       last &&
@@ -42,6 +53,7 @@ export class Output {
   }
 
   append(other: Output): this {
+    other.close();
     for (const piece of other.pieces) this.add(piece);
     return this;
   }
@@ -51,6 +63,22 @@ export class Output {
     const size = content instanceof Output ? content.length : lengthOf(content);
     this.add(varints(number * 8 + 2, size));
     return content instanceof Output ? this.append(content) : this.add(content);
+  }
+
+  /** A length-delimited field whose content is small: a graph has a hundred thousand of them, and a piece each takes longer. */
+  message(number: number, write: (content: protobuf.Writer) => void): this {
+    const tail = (this.tail ??= protobuf.Writer.create());
+    write(tail.uint32(number * 8 + 2).fork());
+    if (tail.ldelim().pos >= CHUNK) this.close();
+    return this;
+  }
+
+  private close(): void {
+    const bytes = this.tail?.finish();
+    this.tail = undefined;
+    if (!bytes?.length) return;
+    this.pieces.push(bytes);
+    this.closed += bytes.length;
   }
 
   varintField(number: number, value: number): this {
@@ -63,6 +91,7 @@ export class Output {
 
   /** Hands out every piece in order; files are kept open meanwhile. */
   emit(write: (bytes: Uint8Array) => void): void {
+    this.close();
     for (const piece of this.pieces) {
       if ('source' in piece) copy(piece, write);
       else if ('make' in piece) {

@@ -120,6 +120,41 @@ const NOTHING: ReadonlyMap<string, string> = new Map();
 /** What the compiler notes on a node for itself; no runtime knows such an attribute. */
 const isNote = (key: string): boolean => key.startsWith('revnetify.');
 
+/** An attribute that is written from its value alone. */
+const isPlain = (attribute: Attribute): boolean => {
+  const { kind } = attribute;
+  return (
+    kind !== 'tensor' && kind !== 'graph' && kind !== 'graphs' && recordOf(attribute) === undefined
+  );
+};
+
+/** All of a NodeProto but its attributes. */
+function writeHead(node: BodyNode, out: protobuf.Writer): void {
+  const field = (number: number, text: string): void =>
+    void out.uint32(number * 8 + 2).string(text);
+  for (const name of node.inputs) field(NODE.input, name);
+  for (const name of node.outputs) field(NODE.output, name);
+  field(NODE.name, node.name);
+  field(NODE.op, node.op);
+  if (node.domain) field(NODE.domain, node.domain);
+  if (node.overload) field(NODE.overload, node.overload);
+}
+
+/** Whether writePlainNode can write it. */
+export function hasPlainAttributes({ attributes }: Pick<BodyNode, 'attributes'>): boolean {
+  if (attributes.size === 0) return true;
+  for (const [, attribute] of attributes.entries()) if (!isPlain(attribute)) return false;
+  return true;
+}
+
+/** The content of a NodeProto with plain attributes only: the same bytes as from writeBodyNode, many times faster. */
+export function writePlainNode(node: BodyNode, out: protobuf.Writer): void {
+  writeHead(node, out);
+  if (node.attributes.size === 0) return;
+  for (const [key, attribute] of node.attributes.entries())
+    if (!isNote(key)) out.uint32(NODE.attribute * 8 + 2).bytes(plainAttribute(key, attribute));
+}
+
 /** The content of a NodeProto. @param rename for the outer values that its attributes read */
 export function writeBodyNode(
   node: BodyNode,
@@ -127,14 +162,7 @@ export function writeBodyNode(
   rename: ReadonlyMap<string, string> = NOTHING,
 ): Output {
   const head = protobuf.Writer.create();
-  const field = (number: number, text: string): void =>
-    void head.uint32(number * 8 + 2).string(text);
-  for (const name of node.inputs) field(NODE.input, name);
-  for (const name of node.outputs) field(NODE.output, name);
-  field(NODE.name, node.name);
-  field(NODE.op, node.op);
-  if (node.domain) field(NODE.domain, node.domain);
-  if (node.overload) field(NODE.overload, node.overload);
+  writeHead(node, head);
   const content = new Output().add(head.finish());
   for (const [key, attribute] of node.attributes.entries())
     if (!isNote(key)) content.field(NODE.attribute, writeAttribute(key, attribute, rename, target));

@@ -3,7 +3,7 @@
 // order of its kind has changed; fields that the IR does not hold stay where they were.
 
 import { namesIn, renamedCaptures } from '../ir/index.js';
-import type { Graph, Node, Value } from '../ir/index.js';
+import type { BodyNode, Graph, Node, Value } from '../ir/index.js';
 import { recordOf } from './attribute.js';
 import { decode, encode } from './codec.js';
 import { Output } from './output.js';
@@ -17,7 +17,7 @@ import type { TensorTarget } from './tensor-write.js';
 import { sameType, writeType } from './types.js';
 import { payload } from './wire.js';
 import type { Field } from './wire.js';
-import { writeBodyNode } from './write-body.js';
+import { hasPlainAttributes, writeBodyNode, writePlainNode } from './write-body.js';
 
 export interface Written {
   /** The content of the message. */
@@ -147,12 +147,15 @@ class GraphWriter {
   /** The values that get a value_info: those that had one and are still there, those whose stated type differs
    * from the inferred one and, if asked for, all others. */
   private describedValues(): Value[] {
-    const present = new Set(this.graph.values());
-    const had = this.before([GRAPH.info], (slot) => slot.value).filter((v) => present.has(v));
+    const before = this.before([GRAPH.info], (slot) => slot.value);
+    const present = before.length > 0 ? new Set(this.graph.values()) : undefined;
+    const had = before.filter((v) => present?.has(v));
     const wanted = (v: Value): boolean =>
       (this.options.valueInfo ? v.type : v.stated) !== undefined;
     const done = new Set([...had, ...this.graph.inputs, ...this.graph.outputs]);
-    const rest = [...present].filter((v) => wanted(v) && v.producer && !done.has(v));
+    const rest: Value[] = [];
+    for (const { outputs } of this.graph.nodes)
+      for (const v of outputs) if (v && wanted(v) && !done.has(v)) rest.push(v);
     return [...had, ...rest];
   }
 }
@@ -200,35 +203,45 @@ class Placed<T> {
 
 const nameOf = (value: Value | undefined): string => value?.name ?? '';
 
+const KNOWN_FIELDS: ReadonlySet<number> = new Set(Object.values(NODE));
+
 /** Appends a node; tells whether it differs from its record. */
 function writeNode(node: Node, target: TensorTarget, out: Output): boolean {
   const source = nodeRecords.get(node) ?? node.source;
   const record = source instanceof NodeRecord ? source : undefined;
-  const moved = [...node.attributes.entries()].some(([, attribute]) => {
-    const from = recordOf(attribute);
-    return from?.external === true && target.relocates(from.files);
-  });
-  if (record && !moved && isUntouched(node, record)) {
+  if (record && !hasMoved(node, target) && isUntouched(node, record)) {
     out.add(record.field);
     return false;
   }
-  const content = writeBodyNode(
-    {
-      name: node.name,
-      op: node.op,
-      domain: node.domain,
-      overload: node.overload,
-      inputs: node.inputs.map(nameOf),
-      outputs: node.outputs.map(nameOf),
-      attributes: node.attributes,
-    },
-    target,
-    renamedCaptures(node, capturedNames(node)),
-  );
-  const known: ReadonlySet<number> = new Set(Object.values(NODE));
-  for (const field of record?.fields ?? []) if (!known.has(field.number)) content.add(field);
+  const body: BodyNode = {
+    name: node.name,
+    op: node.op,
+    domain: node.domain,
+    overload: node.overload,
+    inputs: node.inputs.map(nameOf),
+    outputs: node.outputs.map(nameOf),
+    attributes: node.attributes,
+  };
+  const others = record?.fields.filter((field) => !KNOWN_FIELDS.has(field.number)) ?? [];
+  if (others.length === 0 && hasPlainAttributes(body)) {
+    out.message(GRAPH.node, (content) => {
+      writePlainNode(body, content);
+    });
+    return true;
+  }
+  const content = writeBodyNode(body, target, renamedCaptures(node, capturedNames(node)));
+  for (const field of others) content.add(field);
   out.field(GRAPH.node, content);
   return true;
+}
+
+/** Whether weights in its attributes are to lie elsewhere from now on. */
+function hasMoved(node: Node, target: TensorTarget): boolean {
+  for (const [, attribute] of node.attributes.entries()) {
+    const from = recordOf(attribute);
+    if (from?.external === true && target.relocates(from.files)) return true;
+  }
+  return false;
 }
 
 function isUntouched(node: Node, record: NodeRecord): boolean {

@@ -39,6 +39,9 @@ export function broadcastShapes(ctx: InferContext, shapes: readonly Shape[]): Sh
 
 /** Type of an elementwise result over all operands; dtype of the operands unless given. */
 export function broadcastType(ctx: InferContext, dtype?: DataType): TensorType {
+  const first = ctx.inputCount > 0 ? ctx.type(0) : undefined;
+  // Most nodes combine operands of one type.
+  if (first?.shape && !dtype && isSameThroughout(ctx, first)) return first;
   const types = Array.from({ length: ctx.inputCount }, (_, i) => ctx.type(i));
   const own = types[0]?.dtype ?? 'float32';
   const other = types.find((t) => t.dtype !== own);
@@ -48,6 +51,14 @@ export function broadcastType(ctx: InferContext, dtype?: DataType): TensorType {
     dtype: dtype ?? own,
     shape: known ? broadcastShapes(ctx, shapesOf(ctx)) : undefined,
   };
+}
+
+function isSameThroughout(ctx: InferContext, { dtype, shape }: TensorType): boolean {
+  for (let index = 1; index < ctx.inputCount; index++) {
+    const other = ctx.type(index);
+    if (other.dtype !== dtype || !sameShape(other.shape, shape)) return false;
+  }
+  return true;
 }
 
 const shapesOf = (ctx: InferContext): Shape[] =>

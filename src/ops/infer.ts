@@ -3,8 +3,17 @@
 // stays undefined or a fresh symbol.
 
 import { DiagnosticError } from '../diagnostics/index.js';
-import { Tensor, elementCount, isStatic } from '../ir/index.js';
-import type { Attributes, DataType, Dim, Node, Shape, TensorType, Value } from '../ir/index.js';
+import { Tensor, elementCount, isStatic, sameShape } from '../ir/index.js';
+import type {
+  Attributes,
+  ConstantData,
+  DataType,
+  Dim,
+  Node,
+  Shape,
+  TensorType,
+  Value,
+} from '../ir/index.js';
 import type { InferContext } from './definition.js';
 import { broadcastDims, broadcastTo } from './elements.js';
 import { findOp, noDefinition } from './registry.js';
@@ -17,6 +26,15 @@ const CONTENT_LIMIT = 4096;
 
 /** Booleans too: exporters choose between extents by a mask. */
 const CONTENT_TYPES: ReadonlySet<DataType> = new Set(['int64', 'int32', 'bool']);
+
+/** Of constants that were read before: hundreds of nodes share one. */
+const elements = new WeakMap<ConstantData, readonly number[]>();
+
+function elementsOf(constant: ConstantData): readonly number[] {
+  const known = elements.get(constant) ?? constant.load().toArray();
+  elements.set(constant, known);
+  return known;
+}
 
 class Context implements InferContext {
   private freshCount = 0;
@@ -67,7 +85,7 @@ class Context implements InferContext {
       const { dtype, dims } = value.constant;
       const size = dims.reduce((n, d) => n * d, 1);
       if (!CONTENT_TYPES.has(dtype) || size > CONTENT_LIMIT) return undefined;
-      return value.constant.load().toArray();
+      return elementsOf(value.constant);
     }
     return this.contents?.get(value);
   }
@@ -98,6 +116,9 @@ function ofNode<T>(node: Node, read: () => T): T {
   }
 }
 
+const isSame = (a: TensorType, b: TensorType): boolean =>
+  a.dtype === b.dtype && sameShape(a.shape, b.shape);
+
 /** The context that inference, cost and propagation of one node see. */
 export const inferContext = (node: Node, contents?: Contents): InferContext =>
   new Context(node, contents);
@@ -111,9 +132,11 @@ export function inferNode(node: Node, contents?: Contents): void {
   if (!definition) throw new DiagnosticError('op/unsupported', describe(node), noDefinition(node));
   const context = new Context(node, contents);
   const types = ofNode(node, () => definition.infer(context));
+  const operand = node.inputs[0]?.type;
   node.outputs.forEach((value, index) => {
     const type = types[index];
-    if (value && type) value.type = type;
+    // One object for the types of a chain of elementwise nodes.
+    if (value && type) value.type = operand && isSame(type, operand) ? operand : type;
   });
   const content = contents && ofNode(node, () => definition.propagate?.(context));
   const first = node.outputs[0];

@@ -2,7 +2,7 @@
 // recomputed node that an executor could run too early, or merge with its forward original. Invariant: one sweep
 // over the nodes. The rules are numbered S1, S2, …; numbers are never given anew.
 
-import { elementCount, isStatic } from '../ir/index.js';
+import { elementCount, isStatic, number } from '../ir/index.js';
 import type { Graph, Node, Value } from '../ir/index.js';
 
 export interface OrderProblem {
@@ -13,6 +13,10 @@ export interface OrderProblem {
 }
 
 const S1 = 'S1 recomputed-nodes-wait';
+
+/** What is known of the nodes so far, by their places. */
+type Marks = Uint8Array;
+const [WAITING, SMALL] = [1, 2];
 
 /**
  * S1: every recomputed node has the token of the unit behind it among its ancestors.
@@ -26,13 +30,14 @@ const S1 = 'S1 recomputed-nodes-wait';
  * @param waits unit → the token its recompute waits for
  */
 export function checkTokens(graph: Graph, waits: ReadonlyMap<string, Value>): OrderProblem[] {
-  const waiting = new Set<Node>();
-  const small = new Set<Node>();
+  const marks: Marks = new Uint8Array(number(graph.nodes));
   const problems: OrderProblem[] = [];
   for (const node of graph.nodes) {
     const token = node.unit === undefined ? undefined : waits.get(node.unit);
-    if (token && node.inputs.some((v) => v && isAfter(v, token, node, waiting))) waiting.add(node);
-    else if (node.inputs.every((v) => !v || isVector(v, small)) && !grows(node)) small.add(node);
+    if (token && node.inputs.some((v) => v && isAfter(v, token, node, marks)))
+      marks[node.place] = WAITING;
+    else if (node.inputs.every((v) => !v || isVector(v, marks)) && !grows(node))
+      marks[node.place] = SMALL;
     else if (node.phase === 'recompute')
       problems.push({
         rule: S1,
@@ -45,11 +50,11 @@ export function checkTokens(graph: Graph, waits: ReadonlyMap<string, Value>): Or
   return problems;
 }
 
-const isAfter = (value: Value, token: Value, reader: Node, waiting: ReadonlySet<Node>): boolean =>
+const isAfter = (value: Value, token: Value, reader: Node, marks: Marks): boolean =>
   value === token ||
   (value.producer?.unit === reader.unit &&
     value.producer !== undefined &&
-    waiting.has(value.producer));
+    marks[value.producer.place] === WAITING);
 
 const sizeOf = ({ shape }: Value): number => (isStatic(shape) ? elementCount(shape) : Infinity);
 
@@ -58,7 +63,7 @@ const grows = ({ inputs, outputs }: Node): boolean => {
   return outputs.some((v) => v && (v.shape?.length ?? 0) > 1 && sizeOf(v) > most);
 };
 
-const isVector = ({ constant, shape, producer }: Value, small: ReadonlySet<Node>): boolean =>
-  (producer !== undefined && small.has(producer)) ||
+const isVector = ({ constant, shape, producer }: Value, marks: Marks): boolean =>
+  (producer !== undefined && marks[producer.place] === SMALL) ||
   (shape !== undefined && shape.length <= 1) ||
   constant?.dtype === 'int64';

@@ -51,6 +51,15 @@ test('pools come before all that depends on the batch, walls stay to the last up
   }
 });
 
+test('the execution that is handed on is that of the step as it is', () => {
+  const state = step('cpu');
+  const { order, buffers } = run(state);
+  expect(state.execution?.order).toEqual(order);
+  const figures = (list: readonly Buffer[]): unknown[] =>
+    list.map(({ bytes, first, last, values }) => [bytes, first, last, values.map((v) => v.name)]);
+  expect(figures(state.execution?.buffers ?? [])).toEqual(figures(buffers));
+});
+
 test('other targets have none', () => {
   expect(stepPipeline.some(({ name }) => name === 'reserve-pools')).toBe(true);
   expect([...step('portable').model.graph.nodes].some(isPool)).toBe(false);
