@@ -2,6 +2,7 @@
 // The command line. Invariant: every failure ends in one message on stderr and the documented exit code; a stack
 // is shown only for errors that are our own.
 
+import './just-in-time.js';
 import { existsSync, readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { DiagnosticError, EXIT } from '../diagnostics/index.js';
