@@ -1,0 +1,102 @@
+// Written by `npm run bench:ops -- --write`, which times every form of a convolution's gradients in ONNX Runtime and fits
+// these coefficients to the times by non-negative least squares on relative errors (times: bench/results/ops.json).
+// In: nothing. Out: nanoseconds per unit of each term, by form. Invariant: a coefficient for each term that a form counts
+// (conv-terms.ts), none negative.
+
+import type { ConvCosts } from './conv-terms.js';
+
+export const CONV_COSTS: ConvCosts = {
+  measured: { processor: 'AMD EPYC', threads: 2, onnxruntime: '1.30.0', date: '2026-11-26' },
+  forms: {
+    flipped: {
+      work: 0.01478,
+      packed: 0.1831,
+      products: 43.31,
+      columns: 0,
+      whole: 2.101,
+      runs: 4.055,
+      reversed: 6.804,
+      moved: 0.6948,
+      kernels: 162500,
+    },
+    transposed: {
+      work: 0.01649,
+      packed: 0.3992,
+      products: 367.9,
+      columns: 0.8914,
+      turned: 0.3752,
+      moved: 0.6425,
+      kernels: 304400,
+    },
+    pointwise: {
+      work: 0.01671,
+      packed: 0.02564,
+      products: 0,
+      turned: 0.09278,
+      picked: 5.855,
+      summed: 1.362,
+      kernels: 6803,
+    },
+    'pointwise-joined': {
+      work: 0.01543,
+      packed: 0,
+      products: 0,
+      moved: 0.5925,
+      picked: 5.5,
+      kernels: 0,
+    },
+    'per-channel': {
+      work: 0.05591,
+      packed: 0,
+      products: 0,
+      columns: 0,
+      whole: 0,
+      runs: 3.935,
+      summed: 0,
+      kernels: 759900,
+    },
+    rows: {
+      work: 0.01477,
+      packed: 0.2626,
+      products: 677.5,
+      columns: 0.03311,
+      whole: 3.461,
+      runs: 2.68,
+      turned: 1.403,
+      picked: 6.451,
+      moved: 0.6069,
+      kernels: 62940,
+    },
+    swapped: {
+      work: 0.004136,
+      packed: 0,
+      products: 725.9,
+      columns: 0,
+      whole: 2.925,
+      runs: 3.493,
+      moved: 2.507,
+      kernels: 158100,
+    },
+    taps: {
+      work: 0.01485,
+      packed: 0.4082,
+      products: 126.1,
+      moved: 0.2482,
+      picked: 4.535,
+      runs: 7.535,
+      turned: 0.8327,
+      summed: 1.477,
+      kernels: 0,
+    },
+    'taps-joined': {
+      work: 0.01309,
+      packed: 0,
+      products: 0,
+      moved: 1.077,
+      picked: 6.099,
+      runs: 12.86,
+      turned: 0,
+      kernels: 0,
+    },
+  },
+};
