@@ -23,6 +23,8 @@ export type Term =
   | 'turned'
   /** Elements copied one by one to where they belong: by a Slice that leaves some out, a Transpose of several axes. */
   | 'picked'
+  /** Elements that the Slices of taps cut out of planes, row by row. */
+  | 'cut'
   /** Runs that the Slices of taps copy, or rows that columns are written in: short ones cost more. */
   | 'runs'
   /** Elements of a weight that is reversed, which a Slice does slowly. */

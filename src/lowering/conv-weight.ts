@@ -70,17 +70,17 @@ const picked = (g: ConvGeometry): number => (g.strides.some((s) => s > 1) ? size
 const pointwise: ConvForm = {
   name: 'pointwise',
   applies: isPointwise,
-  terms(g) {
-    const { seen, perImage } = sizesOf(g);
-    const size = [g.outChannels / g.group, elementCount(g.output), g.inChannels / g.group] as const;
-    return {
-      ...products(g.batch * g.group, size),
-      turned: seen,
-      picked: picked(g),
-      summed: perImage,
-      kernels: 3,
-    };
-  },
+  // ONNX Runtime fuses the Transpose into the product.
+  terms: (g) => ({
+    ...products(g.batch * g.group, [
+      g.outChannels / g.group,
+      elementCount(g.output),
+      g.inChannels / g.group,
+    ]),
+    picked: picked(g),
+    summed: sizesOf(g).perImage,
+    kernels: 3,
+  }),
   estimate(g) {
     const { seen, perImage, work } = sizesOf(g);
     return work + MOVE * (seen + 2 * perImage);
@@ -144,12 +144,11 @@ function slices(g: ConvGeometry, isLast: boolean): Terms {
   if (isLast)
     return {
       moved: all,
+      cut: 0,
       picked: 0,
       runs: all / (g.inChannels * (apart ? 1 : (g.output.at(-1) ?? 1))),
     };
-  return apart
-    ? { moved: 0, picked: all, runs: 0 }
-    : { moved: all, picked: 0, runs: all / (g.output.at(-1) ?? 1) };
+  return { moved: 0, cut: apart ? 0 : all, picked: apart ? all : 0, runs: 0 };
 }
 
 /** Elements that the last Transpose brings together from all taps. */
@@ -160,7 +159,7 @@ const taps: ConvForm = {
   name: 'taps',
   applies: () => true,
   terms(g) {
-    const { x, seen, perImage } = sizesOf(g);
+    const { x, perImage } = sizesOf(g);
     const count = elementCount(g.kernel);
     const size = [g.outChannels / g.group, elementCount(g.output), g.inChannels / g.group] as const;
     const sliced = slices(g, g.group === 1);
@@ -169,7 +168,8 @@ const taps: ConvForm = {
       ...sliced,
       moved: x + (sliced.moved ?? 0),
       picked: gathered(g) + (sliced.picked ?? 0),
-      turned: g.group === 1 ? x : count * seen,
+      // With groups, Transposes are fused into the products.
+      turned: g.group === 1 ? x : 0,
       summed: count * perImage,
       kernels: 3 * count + 3,
     };
