@@ -14,6 +14,7 @@ import { readModel, writeModel } from '../src/onnx/index.js';
 import { EXIT_CLAIM_FAILED, benchmark, integers, progress, runBenchmark } from './lib/command.js';
 import type { CommonOptions } from './lib/command.js';
 import { withTemporary } from './lib/folder.js';
+import { median } from './lib/median.js';
 import { markdownTable, megabytes } from './lib/table.js';
 
 interface Options extends CommonOptions {
@@ -89,11 +90,6 @@ interface Row {
   readonly nodes: number;
   readonly fileBytes: number;
   readonly costs: Readonly<Record<string, Cost>>;
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1] ?? NaN;
 }
 
 function measureDepth(layers: number, options: Options, dir: string): Row {

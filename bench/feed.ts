@@ -12,6 +12,7 @@ import { compile, writeFolder } from '../src/compiler/index.js';
 import { readModel } from '../src/onnx/index.js';
 import { EXIT_CLAIM_FAILED, benchmark, threadsOf } from './lib/command.js';
 import type { CommonOptions } from './lib/command.js';
+import { median } from './lib/median.js';
 import { markdownTable } from './lib/table.js';
 
 interface Options extends CommonOptions {
@@ -25,9 +26,6 @@ interface Row {
   readonly waitedPerStep: number;
   readonly losses: readonly number[];
 }
-
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[values.length >> 1] ?? NaN;
 
 async function measured(dir: string, prefetch: boolean, options: Options): Promise<Row> {
   const log = join(dir, `${prefetch ? 'with' : 'without'}.jsonl`);

@@ -18,6 +18,7 @@ import { exportTorch } from '../src/emit/torch/index.js';
 import { EXIT_CLAIM_FAILED, benchmark, progress, runBenchmark, words } from './lib/command.js';
 import type { CommonOptions } from './lib/command.js';
 import { withTemporary } from './lib/folder.js';
+import { median } from './lib/median.js';
 import { NETWORKS, NETWORK_NAMES } from './lib/networks.js';
 import type { NetworkName } from './lib/networks.js';
 import { markdownTable, megabytes } from './lib/table.js';
@@ -128,9 +129,6 @@ async function contenders(
   }
   return found;
 }
-
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[values.length >> 1] ?? NaN;
 
 interface Row {
   readonly network: NetworkName;

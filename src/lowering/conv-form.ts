@@ -3,71 +3,72 @@
 // geometry and target at least one form applies, and all forms compute the same.
 
 import { invariant } from '../diagnostics/index.js';
-import { elementCount, int, ints } from '../ir/index.js';
+import { int, ints } from '../ir/index.js';
 import type { Value } from '../ir/index.js';
 import { at } from '../ops/conv-geometry.js';
 import type { ConvGeometry } from '../ops/conv-geometry.js';
 import type { Builder } from '../ops/index.js';
+import { CONV_COSTS } from './conv-costs.js';
+import type { FormCosts, Term, Terms } from './conv-terms.js';
 import type { Target } from './definition.js';
 
-/** One way to write a gradient. To add one: append it to the list of its gradient. */
+/** One way to write a gradient. To add one: append it to the list of its gradient, and run `npm run bench:ops -- --write`. */
 export interface ConvForm {
   readonly name: string;
-  /** Targets it may run on. */
-  readonly targets: readonly Target[];
   applies(g: ConvGeometry): boolean;
-  /**
-   * Estimated time in multiply-adds; only the comparison between forms of one gradient means anything.
-   * Fitted to measurements of ONNX Runtime's CPU kernels (sizes of CIFAR and ImageNet ResNets).
-   */
-  cost(g: ConvGeometry, target: Target): number;
+  /** What its time is made of on target cpu; missing where it does not run there. conv-costs.ts weighs each term. */
+  readonly terms?: (g: ConvGeometry) => Terms;
+  /** Its time on target portable, in multiply-adds: estimated, not measured. Missing where it does not run there. */
+  readonly estimate?: (g: ConvGeometry) => number;
   /** `first` is W for dX and X for dW. */
   build(steps: Steps, g: ConvGeometry, first: Value, dY: Value): Value;
 }
 
-/** The cheapest form that applies; the earlier one of equals. */
-export function chooseForm(forms: readonly ConvForm[], target: Target, g: ConvGeometry): ConvForm {
+/** Nanoseconds by the coefficients of one form. */
+export function weigh(terms: Terms, coefficients: Terms | undefined): number {
+  let sum = 0;
+  for (const [term, count] of Object.entries(terms) as [Term, number][])
+    sum += count * (coefficients?.[term] ?? NaN);
+  return sum;
+}
+
+/**
+ * What orders the forms of one gradient on a target, in units of its own.
+ * @returns undefined where the form does not run there
+ */
+function costOf(
+  form: ConvForm,
+  target: Target,
+  g: ConvGeometry,
+  costs: FormCosts,
+): number | undefined {
+  if (target === 'portable') return form.estimate?.(g);
+  if (!form.terms) return undefined;
+  const cost = weigh(form.terms(g), costs[form.name]);
+  invariant(
+    !Number.isNaN(cost),
+    `form ${form.name} has no coefficients: npm run bench:ops -- --write`,
+  );
+  return cost;
+}
+
+/** The cheapest form that applies; the earlier one of equals. @param costs of target cpu */
+export function chooseForm(
+  forms: readonly ConvForm[],
+  target: Target,
+  g: ConvGeometry,
+  costs: FormCosts = CONV_COSTS.forms,
+): ConvForm {
   let best: ConvForm | undefined;
   let least = Infinity;
   for (const form of forms) {
-    if (!form.targets.includes(target) || !form.applies(g)) continue;
-    const cost = form.cost(g, target);
+    const cost = form.applies(g) ? costOf(form, target, g, costs) : undefined;
+    if (cost === undefined) continue;
     if (!best || cost < least) [best, least] = [form, cost];
   }
   invariant(best, `no form of a convolution gradient applies for target ${target}`);
   return best;
 }
-
-/** What costs are made of: elements and multiply-adds. */
-export interface Sizes {
-  readonly x: number;
-  /** X cut to what one kernel tap sees. */
-  readonly seen: number;
-  readonly y: number;
-  readonly w: number;
-  readonly work: number;
-  /** The products of single images, before they are added up. */
-  readonly perImage: number;
-}
-
-export function sizesOf(g: ConvGeometry): Sizes {
-  const plane = elementCount(g.output);
-  const pairs = (g.outChannels * g.inChannels) / g.group;
-  return {
-    x: g.batch * g.inChannels * elementCount(g.input),
-    seen: g.batch * g.inChannels * plane,
-    y: g.batch * g.outChannels * plane,
-    w: pairs * elementCount(g.kernel),
-    work: g.batch * pairs * elementCount(g.kernel) * plane,
-    perImage: g.batch * pairs,
-  };
-}
-
-/** Moving one element through memory costs about as much as this many multiply-adds (two cores, AVX-512). */
-export const MOVE = 30;
-
-/** Multiply-adds of a product that has only `rows` rows (or columns) to fill the vector units with. */
-export const narrowWork = (work: number, rows: number): number => work * (1 + 16 / rows);
 
 /** Consecutive integers from `first`. */
 export const range = (first: number, count: number): number[] =>

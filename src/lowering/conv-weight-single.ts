@@ -2,10 +2,13 @@
 // [M,C/g,k…]. Invariant: no temporary is larger than X or dY; strides and dilations change places, since
 // the window of dY slides by dilations over positions that are strides apart.
 
+import { elementCount } from '../ir/index.js';
 import type { Value } from '../ir/index.js';
+import { at } from '../ops/conv-geometry.js';
 import type { ConvGeometry } from '../ops/conv-geometry.js';
-import { MOVE, endReach, narrowWork, range, sizesOf, weightShape } from './conv-form.js';
+import { endReach, range, weightShape } from './conv-form.js';
 import type { ConvForm, Steps } from './conv-form.js';
+import { convolutions, sizesOf } from './conv-terms.js';
 
 /** One convolution in which the positions of dY are the kernel: windows of dW as windows of X. */
 interface Correlation {
@@ -31,12 +34,27 @@ function correlation(g: ConvGeometry): Correlation {
   };
 }
 
+/** Positions of that convolution along each axis, by `steps`: the taps of the weight, and what is dropped. */
+const positions = (g: ConvGeometry, steps: readonly number[] = g.dilations): number[] =>
+  endReach(g).map((reach, i) => {
+    const last = at(g.dilations, i) * (at(g.kernel, i) - 1) + Math.max(0, -reach);
+    return Math.floor(last / at(steps, i)) + 1;
+  });
+
 /** One filter per channel: X and dY as one image each whose channels are (n, c); neither is copied. */
 export const perChannel: ConvForm = {
   name: 'per-channel',
-  targets: ['cpu'],
   applies: (g) => g.inChannels === g.group,
-  cost: (g) => 4 * sizesOf(g).work,
+  terms(g) {
+    const found = positions(g);
+    const columns = elementCount(found);
+    const size = [g.outChannels / g.group, elementCount(g.output), columns] as const;
+    return {
+      ...convolutions(g.batch * g.group, size, at(found, found.length - 1)),
+      summed: g.batch * g.outChannels * columns,
+      kernels: 3,
+    };
+  },
   build(steps, g, x, dY) {
     const { begin, end, cut } = correlation(g);
     const conv = steps.conv(
@@ -77,11 +95,25 @@ const lifted = (g: ConvGeometry): ConvGeometry =>
  */
 export const rows: ConvForm = {
   name: 'rows',
-  targets: ['cpu'],
   applies: (g) => g.kernel.length <= 2,
-  cost(g) {
-    const { x, y, work } = sizesOf(g);
-    return narrowWork(work, g.outChannels / g.group) + MOVE * (x + y);
+  terms(g) {
+    const { x, y } = sizesOf(g);
+    const per = g.inChannels / g.group;
+    const found = positions(g, [...g.dilations.slice(0, -1), 1]);
+    const size = [
+      g.outChannels / g.group,
+      g.batch * elementCount(g.output),
+      elementCount(found) * per,
+    ] as const;
+    const results = g.outChannels * size[2];
+    return {
+      ...convolutions(g.group, size, at(found, found.length - 1) * per),
+      // Where two axes move at once, the Transpose has no fast path.
+      turned: results + (g.group === 1 ? x : 0),
+      picked: g.group === 1 ? 0 : x,
+      moved: y,
+      kernels: 5,
+    };
   },
   build(steps, original, x, dY) {
     const g = lifted(original);
@@ -123,11 +155,20 @@ export const rows: ConvForm = {
 /** Any window of any rank: the batch and the channels change places, dY is the kernel. */
 export const swapped: ConvForm = {
   name: 'swapped',
-  targets: ['cpu'],
   applies: () => true,
-  cost(g) {
-    const { x, y, work } = sizesOf(g);
-    return 2 * narrowWork(work, g.outChannels / g.group) + MOVE * (x + y);
+  terms(g) {
+    const { x, y, w } = sizesOf(g);
+    const found = positions(g);
+    const size = [
+      g.outChannels / g.group,
+      g.batch * elementCount(g.output),
+      elementCount(found),
+    ] as const;
+    return {
+      ...convolutions(g.inChannels, size, at(found, found.length - 1)),
+      moved: x + y + w,
+      kernels: 5,
+    };
   },
   build(steps, g, x, dY) {
     const { batch, group, inChannels } = g;

@@ -6,16 +6,10 @@ import { elementCount } from '../ir/index.js';
 import type { Value } from '../ir/index.js';
 import { at } from '../ops/conv-geometry.js';
 import type { ConvGeometry } from '../ops/conv-geometry.js';
-import {
-  MOVE,
-  endReach,
-  isPointwise,
-  narrowWork,
-  range,
-  sizesOf,
-  weightShape,
-} from './conv-form.js';
+import { endReach, isPointwise, range, weightShape } from './conv-form.js';
 import type { ConvForm, Steps } from './conv-form.js';
+import { MOVE, narrowWork, products, sizesOf } from './conv-terms.js';
+import type { Terms } from './conv-terms.js';
 import { perChannel, rows, swapped } from './conv-weight-single.js';
 
 /** The part of data [N,C,…] that one kernel tap sees, one element per output position. */
@@ -69,12 +63,25 @@ const joined = (steps: Steps, value: Value): Value => {
   return steps.reshape(steps.transpose(value, perm), [channels, batch * elementCount(spatial)]);
 };
 
+/** Elements that a Slice leaves gaps between. */
+const picked = (g: ConvGeometry): number => (g.strides.some((s) => s > 1) ? sizesOf(g).seen : 0);
+
 /** 1x1: one product per image, added up. */
 const pointwise: ConvForm = {
   name: 'pointwise',
-  targets: ['cpu', 'portable'],
   applies: isPointwise,
-  cost(g) {
+  // ONNX Runtime fuses the Transpose into the product.
+  terms: (g) => ({
+    ...products(g.batch * g.group, [
+      g.outChannels / g.group,
+      elementCount(g.output),
+      g.inChannels / g.group,
+    ]),
+    picked: picked(g),
+    summed: sizesOf(g).perImage,
+    kernels: 3,
+  }),
+  estimate(g) {
     const { seen, perImage, work } = sizesOf(g);
     return work + MOVE * (seen + 2 * perImage);
   },
@@ -92,9 +99,17 @@ const pointwise: ConvForm = {
 /** 1x1 with few positions and many channels: one product over all images, nothing to add up. */
 const pointwiseJoined: ConvForm = {
   name: 'pointwise-joined',
-  targets: ['cpu', 'portable'],
   applies: (g) => isPointwise(g) && g.group === 1,
-  cost(g) {
+  terms(g) {
+    const { seen, y } = sizesOf(g);
+    return {
+      ...products(1, [g.outChannels, g.batch * elementCount(g.output), g.inChannels]),
+      moved: seen + y,
+      picked: picked(g),
+      kernels: 3,
+    };
+  },
+  estimate(g) {
     const { seen, y, work } = sizesOf(g);
     return work + MOVE * (seen + y);
   },
@@ -122,12 +137,44 @@ function gather(steps: Steps, g: ConvGeometry, taps: readonly Value[]): Value {
   return steps.reshape(steps.transpose(all, [1, 2, 0]), weightShape(g));
 }
 
+/** What the Slices of all taps copy: with the channels last, runs of them; else rows, or elements that lie apart. */
+function slices(g: ConvGeometry, isLast: boolean): Terms {
+  const all = sizesOf(g).seen * elementCount(g.kernel);
+  const apart = g.strides.at(-1) !== 1;
+  if (isLast)
+    return {
+      moved: all,
+      cut: 0,
+      picked: 0,
+      runs: all / (g.inChannels * (apart ? 1 : (g.output.at(-1) ?? 1))),
+    };
+  return { moved: 0, cut: apart ? 0 : all, picked: apart ? all : 0, runs: 0 };
+}
+
+/** Elements that the last Transpose brings together from all taps. */
+const gathered = (g: ConvGeometry): number => (g.kernel.some((k) => k > 1) ? sizesOf(g).w : 0);
+
 /** Any window: per tap, one product per image of dY with the part of X the tap sees. */
 const taps: ConvForm = {
   name: 'taps',
-  targets: ['cpu', 'portable'],
   applies: () => true,
-  cost(g) {
+  terms(g) {
+    const { x, perImage } = sizesOf(g);
+    const count = elementCount(g.kernel);
+    const size = [g.outChannels / g.group, elementCount(g.output), g.inChannels / g.group] as const;
+    const sliced = slices(g, g.group === 1);
+    return {
+      ...products(count * g.batch * g.group, size),
+      ...sliced,
+      moved: x + (sliced.moved ?? 0),
+      picked: gathered(g) + (sliced.picked ?? 0),
+      // With groups, Transposes are fused into the products.
+      turned: g.group === 1 ? x : 0,
+      summed: count * perImage,
+      kernels: 3 * count + 3,
+    };
+  },
+  estimate(g) {
     const { x, seen, perImage, work } = sizesOf(g);
     // Groups transpose what each tap sees as well.
     const moved = (g.group === 1 ? 1 : 2) * seen + 2 * perImage;
@@ -164,9 +211,21 @@ const taps: ConvForm = {
 /** The same with one product over all images: where the products of single images would take more memory. */
 const tapsJoined: ConvForm = {
   name: 'taps-joined',
-  targets: ['cpu', 'portable'],
   applies: (g) => g.group === 1,
-  cost(g) {
+  terms(g) {
+    const { x, y } = sizesOf(g);
+    const count = elementCount(g.kernel);
+    const sliced = slices(g, true);
+    return {
+      ...products(count, [g.outChannels, g.batch * elementCount(g.output), g.inChannels]),
+      ...sliced,
+      moved: x + y + (sliced.moved ?? 0),
+      picked: gathered(g),
+      turned: x,
+      kernels: 2 * count + 4,
+    };
+  },
+  estimate(g) {
     const { x, seen, y, work } = sizesOf(g);
     return narrowWork(work, g.inChannels) + MOVE * (x + y + elementCount(g.kernel) * seen);
   },
@@ -189,9 +248,8 @@ const tapsJoined: ConvForm = {
 /** One filter per channel without a convolution: per tap, multiply and add up. */
 const perChannelTaps: ConvForm = {
   name: 'per-channel-taps',
-  targets: ['portable'],
   applies: (g) => g.inChannels === g.group && g.outChannels === g.group,
-  cost(g) {
+  estimate(g) {
     const { x, seen } = sizesOf(g);
     return MOVE * (x + 2 * elementCount(g.kernel) * seen);
   },

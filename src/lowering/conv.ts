@@ -6,8 +6,9 @@ import { elementCount } from '../ir/index.js';
 import type { ConvGeometry } from '../ops/conv-geometry.js';
 import { at } from '../ops/conv-geometry.js';
 import { gradGeometry } from '../ops/conv-gradient.js';
-import { MOVE, Steps, chooseForm, sizesOf } from './conv-form.js';
+import { Steps, chooseForm, isPointwise } from './conv-form.js';
 import type { ConvForm } from './conv-form.js';
+import { MOVE, convolutions, products, sizesOf } from './conv-terms.js';
 import { WEIGHT_FORMS } from './conv-weight.js';
 import { defineLowering } from './definition.js';
 import type { LowerContext, Lowering, LowerRule, Target } from './definition.js';
@@ -22,15 +23,27 @@ const flippedPads = (g: ConvGeometry, pads: readonly number[]): number[] =>
  */
 const flipped: ConvForm = {
   name: 'flipped',
-  targets: ['cpu', 'portable'],
   applies: (g) =>
     g.strides.every((s) => s === 1) &&
     [...flippedPads(g, g.begin), ...flippedPads(g, g.end)].every((p) => p >= 0),
-  cost(g, target) {
+  terms(g) {
+    const { w } = sizesOf(g);
+    const taps = elementCount(g.kernel);
+    return {
+      ...convolutions(
+        g.batch * g.group,
+        [g.inChannels / g.group, (g.outChannels / g.group) * taps, elementCount(g.input)],
+        isPointwise(g) ? 0 : (g.input.at(-1) ?? 1),
+      ),
+      // The reversing Slice goes element by element: it is what makes large weights slow.
+      reversed: taps > 1 ? w : 0,
+      moved: w,
+      kernels: 3,
+    };
+  },
+  estimate(g) {
     const { w, work } = sizesOf(g);
-    // On the CPU the reversing Slice goes element by element: it is what makes large weights slow.
-    const reversed = g.kernel.some((k) => k > 1) && target === 'cpu';
-    return work + MOVE * w * (reversed ? 12 : 2);
+    return work + MOVE * w * 2;
   },
   build(steps, g, w, dY) {
     const spatial = g.kernel.map((_, i) => i + 2);
@@ -61,13 +74,22 @@ const flipped: ConvForm = {
 /** Any window: ConvTranspose; output_padding gives back the rows that the stride rounded away. */
 const transposed: ConvForm = {
   name: 'transposed',
-  targets: ['cpu', 'portable'],
   applies: () => true,
-  cost(g, target) {
-    const { seen, work } = sizesOf(g);
-    // On the CPU: a matrix product and the addition of its columns. GPU kernels gather per element.
-    return target === 'cpu' ? work + MOVE * seen * elementCount(g.kernel) : 4 * work;
+  terms(g) {
+    const { x, seen, w } = sizesOf(g);
+    const taps = elementCount(g.kernel);
+    const rows = (g.inChannels / g.group) * taps;
+    return {
+      ...products(g.batch * g.group, [rows, g.outChannels / g.group, elementCount(g.output)]),
+      columns: seen * taps,
+      // Each product transposes the weight on its way.
+      turned: g.batch * w,
+      moved: x,
+      kernels: 1,
+    };
   },
+  // GPU kernels gather per element.
+  estimate: (g) => 4 * sizesOf(g).work,
   build(steps, g, w, dY) {
     const outputPadding = g.input.map((extent, i) => {
       const window = at(g.dilations, i) * (at(g.kernel, i) - 1) + 1;

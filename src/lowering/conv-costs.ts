@@ -1,0 +1,103 @@
+// Written by `npm run bench:ops -- --write`, which times every form of a convolution's gradients in ONNX Runtime and fits
+// these coefficients to the times by non-negative least squares on relative errors (times: bench/results/ops.json).
+// In: nothing. Out: nanoseconds per unit of each term, by form. Invariant: a coefficient for each term that a form counts
+// (conv-terms.ts), none negative.
+
+import type { ConvCosts } from './conv-terms.js';
+
+export const CONV_COSTS: ConvCosts = {
+  measured: { processor: 'AMD EPYC', threads: 2, onnxruntime: '1.30.0', date: '2026-11-26' },
+  forms: {
+    flipped: {
+      work: 0.01611,
+      packed: 0.1849,
+      products: 75.67,
+      columns: 0,
+      whole: 1.594,
+      runs: 3.264,
+      reversed: 7.363,
+      moved: 0,
+      kernels: 136200,
+    },
+    transposed: {
+      work: 0.01809,
+      packed: 0.3685,
+      products: 320.6,
+      columns: 0.8744,
+      turned: 0.2497,
+      moved: 0.7047,
+      kernels: 74610,
+    },
+    pointwise: {
+      work: 0.01563,
+      packed: 0.1924,
+      products: 0,
+      picked: 5.408,
+      summed: 1.279,
+      kernels: 46650,
+    },
+    'pointwise-joined': {
+      work: 0.01393,
+      packed: 0.00865,
+      products: 0,
+      moved: 0.6667,
+      picked: 6.172,
+      kernels: 0,
+    },
+    'per-channel': {
+      work: 0,
+      packed: 0,
+      products: 24.87,
+      columns: 0,
+      whole: 0,
+      runs: 4.597,
+      summed: 0,
+      kernels: 306600,
+    },
+    rows: {
+      work: 0.0148,
+      packed: 0,
+      products: 1097,
+      columns: 0.293,
+      whole: 0,
+      runs: 2.917,
+      turned: 1.379,
+      picked: 7.178,
+      moved: 1.41,
+      kernels: 0,
+    },
+    swapped: {
+      work: 0.003746,
+      packed: 0,
+      products: 162.1,
+      columns: 0,
+      whole: 2.72,
+      runs: 3.431,
+      moved: 3.635,
+      kernels: 0,
+    },
+    taps: {
+      work: 0.0122,
+      packed: 0.6699,
+      products: 160.3,
+      moved: 0,
+      cut: 0.878,
+      picked: 5.859,
+      runs: 12.46,
+      turned: 1.694,
+      summed: 1.327,
+      kernels: 0,
+    },
+    'taps-joined': {
+      work: 0.01286,
+      packed: 0,
+      products: 0,
+      moved: 1.066,
+      cut: 0,
+      picked: 8.402,
+      runs: 21.17,
+      turned: 0,
+      kernels: 0,
+    },
+  },
+};
