@@ -124,13 +124,17 @@ function nodeGeometry(ctx: LowerContext): ConvGeometry {
     : gradGeometry(ctx.attributes, ctx.shape(0), ctx.outputShape(), ctx.shape(1));
 }
 
-const rule =
-  (forms: readonly ConvForm[], target: Target): LowerRule =>
-  (ctx) => {
+function rule(forms: readonly ConvForm[], target: Target): LowerRule {
+  /** By geometry: a deep network has a handful of them, hundreds of times each. */
+  const chosen = new Map<string, ConvForm>();
+  return (ctx) => {
     const g = nodeGeometry(ctx);
-    const form = chooseForm(forms, target, g);
+    const key = JSON.stringify(g);
+    const form = chosen.get(key) ?? chooseForm(forms, target, g);
+    chosen.set(key, form);
     return [form.build(new Steps(ctx.b), g, ctx.input(0), ctx.input(1))];
   };
+}
 
 const lowering = (type: string, forms: readonly ConvForm[]): Lowering =>
   defineLowering({
