@@ -74,11 +74,15 @@ export const joinSliceGradients = definePass({
   name: 'join-slice-gradients',
   summary: 'join the gradients of slices that cover a tensor, instead of padding and adding them',
   run: ({ model: { graph } }) => {
+    let isChanged = false;
     for (const sum of [...graph.nodes].reverse()) {
       if (!isAdd(sum) || sum.outputs[0] === undefined || isInner(sum)) continue;
       const parts = cover(sum);
-      if (parts) join(graph, sum, parts);
+      if (!parts) continue;
+      join(graph, sum, parts);
+      isChanged = true;
     }
+    if (!isChanged) return;
     graph.removeDead();
     graph.sort();
   },

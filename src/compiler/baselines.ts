@@ -7,7 +7,7 @@ import { elementCount } from '../ir/index.js';
 import type { Node, Value } from '../ir/index.js';
 import type { PlanMemory } from '../plan/index.js';
 import type { Coupled } from './coupled.js';
-import { describeMemory, staticShape } from './memory.js';
+import { staticShape, stepMemory } from './memory.js';
 import { buildStep } from './step.js';
 import type { StepBuild } from './step.js';
 
@@ -54,11 +54,11 @@ export function measureBaselines({ state, original }: Coupled, own?: StepBuild):
   const stored: Settings = { ...state.settings, policy: 'store' };
   const same = own && state.settings.policy === 'store';
   const coupled = same ? own : buildStep(state.model, state.chains, stored, [], true);
-  const coupledStored = describeMemory(coupled.state).memory;
+  const coupledStored = stepMemory(coupled.state);
   if (state.chains.length === 0)
     return { coupledStored, originalStored: figuresOf(coupled, coupledStored) };
   const before = buildStep(original, [], { ...stored, recipe: 'none' }, [], true);
-  return { coupledStored, originalStored: figuresOf(before, describeMemory(before.state).memory) };
+  return { coupledStored, originalStored: figuresOf(before, stepMemory(before.state)) };
 }
 
 const figuresOf = (

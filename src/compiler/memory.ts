@@ -66,29 +66,41 @@ function choose(
     : { allocator: 'system', peakBytes: liveBytes };
 }
 
-/** Simulates a built step: predicted peak, step by step. */
-export function describeMemory(state: CompileState): StepMemory {
+interface Measured {
+  readonly memory: PlanMemory;
+  readonly execution: Execution;
+  readonly course: Profile;
+  readonly category: (value: Value) => BufferCategory;
+}
+
+function measure(state: CompileState): Measured {
   const { graph } = state.model;
   const external = new Set([...graph.inputs, ...graph.constants, ...graph.outputs]);
   const optimized = state.step?.deep !== true;
   const execution = state.execution ?? simulate(graph, external, optimized);
   const category = categories(state);
-  const measured = profile(execution, category);
-  const { activationBytes, peakNode, byCategory } = measured;
-  const { allocator, peakBytes } = choose(execution, measured.peakBytes);
-  const { steps, stepOf } = stretches(execution, measured);
-  return {
-    memory: {
-      peakBytes,
-      allocator,
-      graphOptimization: optimized ? 'all' : 'none',
-      activationBytes,
-      peakNode,
-      byCategory,
-    },
-    steps,
-    buffers: listBuffers(execution, category, stepOf),
+  const course = profile(execution, category);
+  const { activationBytes, peakNode, byCategory } = course;
+  const { allocator, peakBytes } = choose(execution, course.peakBytes);
+  const memory: PlanMemory = {
+    peakBytes,
+    allocator,
+    graphOptimization: optimized ? 'all' : 'none',
+    activationBytes,
+    peakNode,
+    byCategory,
   };
+  return { memory, execution, course, category };
+}
+
+/** Predicted memory of a built step. */
+export const stepMemory = (state: CompileState): PlanMemory => measure(state).memory;
+
+/** The same step by step, and by buffer. */
+export function describeMemory(state: CompileState): StepMemory {
+  const { memory, execution, course, category } = measure(state);
+  const { steps, stepOf } = stretches(execution, course);
+  return { memory, steps, buffers: listBuffers(execution, category, stepOf) };
 }
 
 const unitOf = (node: Node): string => node.unit ?? 'loss';
