@@ -7,5 +7,6 @@ import type { BesideRequest } from './beside.js';
 import { coupleNetwork } from './coupled.js';
 
 const { path, settings } = workerData as BesideRequest;
-const coupled = coupleNetwork(readModel(path), { name: 'baseline', source: path, ...settings });
+const options = { name: 'baseline', source: path, ...settings };
+const coupled = coupleNetwork(readModel(path), options, true);
 parentPort?.postMessage(measureBaselines(coupled));

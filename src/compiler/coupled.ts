@@ -33,13 +33,16 @@ export interface Coupled {
   readonly original: Model;
 }
 
-/** @throws DiagnosticError model/*, op/*, shape/*, couple/nothing */
-export function coupleNetwork(model: Model, options: CompileOptions): Coupled {
+/**
+ * @param trusted the same model is coupled elsewhere, and verified there
+ * @throws DiagnosticError model/*, op/*, shape/*, couple/nothing
+ */
+export function coupleNetwork(model: Model, options: CompileOptions, trusted = false): Coupled {
   const { source, pipeline = revPipeline(), instruments = [] } = options;
   const state = createState(model, settingsOf(options));
-  runPipeline(pipeline.before, state, instruments);
+  runPipeline(pipeline.before, state, instruments, trusted);
   const original = cloneModel(model).model;
-  runPipeline(pipeline.after, state, instruments);
+  runPipeline(pipeline.after, state, instruments, trusted);
   if (state.settings.recipe !== 'none' && state.chains.length === 0)
     throw new DiagnosticError(
       'couple/nothing',

@@ -39,13 +39,19 @@ const rule = (id: number, name: string, check: Rule['check']): Rule => ({ id, na
 /** The rules in the order they are checked. Numbers are never given anew. */
 export const RULES: readonly Rule[] = [
   rule(1, 'unique-value-names', ({ values }, report) => {
-    const names = new Map<string, Value>();
+    const names = new Set<string>();
+    let owners: Map<string, Value> | undefined;
     for (const value of values) {
-      if (value.name === '') report(ofValue(value), 'it has no name');
-      const other = names.get(value.name);
-      if (other === value) report(ofValue(value), 'it is defined twice');
-      else if (other) report(ofValue(value), 'another value has the same name');
-      names.set(value.name, value);
+      const { name } = value;
+      if (name === '') report(ofValue(value), 'it has no name');
+      const before = names.size;
+      if (names.add(name).size > before) continue;
+      // Only a broken model comes here: the first value of each name.
+      owners ??= new Map([...values].reverse().map((v) => [v.name, v]));
+      report(
+        ofValue(value),
+        owners.get(name) === value ? 'it is defined twice' : 'another value has the same name',
+      );
     }
   }),
   rule(2, 'outputs-mirror-producers', ({ graph, values }, report) => {
