@@ -157,7 +157,8 @@ const gathered = (g: ConvGeometry): number => (g.kernel.some((k) => k > 1) ? siz
 /** Any window: per tap, one product per image of dY with the part of X the tap sees. */
 const taps: ConvForm = {
   name: 'taps',
-  applies: () => true,
+  // A 1x1 has its own: with a stride they cut X first, and copy what is left.
+  applies: (g) => !isPointwise(g),
   terms(g) {
     const { x, perImage } = sizesOf(g);
     const count = elementCount(g.kernel);
@@ -211,7 +212,7 @@ const taps: ConvForm = {
 /** The same with one product over all images: where the products of single images would take more memory. */
 const tapsJoined: ConvForm = {
   name: 'taps-joined',
-  applies: (g) => g.group === 1,
+  applies: (g) => g.group === 1 && !isPointwise(g),
   terms(g) {
     const { x, y } = sizesOf(g);
     const count = elementCount(g.kernel);
