@@ -103,11 +103,13 @@ function waitForUpdates(
   updates: readonly WeightUpdate[],
   statistics: StepState['statistics'],
   root: Builder,
+  clipped: boolean,
 ): void {
   const b = root.within({ phase: 'backward', path: 'backward/updates' });
   const after = new Map(tokens.map((token, index) => [token, tokens[index + 1]]));
   const joining = new Map<Value, Value[]>();
-  for (const { weight, newWeight } of updates) {
+  // Updates that wait for the norm of all gradients come behind all tokens.
+  for (const { weight, newWeight } of clipped ? [] : updates) {
     const token = released.get(weight);
     const next = token && after.get(token);
     if (next && !joining.get(next)?.push(newWeight)) joining.set(next, [newWeight]);
@@ -152,7 +154,8 @@ export const differentiatePass = definePass({
     const done = settings.token ? backward.tokens.at(-1) : undefined;
     const updates = appendUpdates(graph, trained, done, scalars, settings, root);
     const statistics = updateStatistics(graph, state.statistics, root);
-    if (settings.token && deep) waitForUpdates(backward, updates, statistics, root);
+    if (settings.token && deep)
+      waitForUpdates(backward, updates, statistics, root, settings.clipNorm > 0);
     graph.removeDead();
     graph.sort();
     state.step = { units, backward, updates, statistics, scalars, deep };

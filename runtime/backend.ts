@@ -5,15 +5,16 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import type { Plan } from '../src/plan/index.js';
-import { DiagnosticError } from '../src/diagnostics/index.js';
 import { END, endedByMarker } from './end-marker.js';
 import { collectGarbage } from './memory.js';
 import { Operands } from './operands.js';
 import type { RunInputs } from './operands.js';
-import { touchedZeros } from './parameters.js';
-import { stateInputs } from './plan.js';
-import { createStepSession, loadRuntime, messageOf } from './session.js';
+import { Results } from './results.js';
+import { SegmentRunner, loadSegments } from './segments/index.js';
+import { createStepSession, loadRuntime, runError } from './session.js';
 import type { Runtime, SessionOptions } from './session.js';
+import { Slots } from './slots.js';
+import type { Slot } from './slots.js';
 
 export interface StepOutputs {
   /** Mean over the batch. */
@@ -49,35 +50,36 @@ export interface Backend {
   prepare(step: StepDescription): Promise<StepRunner>;
 }
 
-/** ONNX Runtime on the CPU: arrays of this process are read and written where they lie. */
-export const cpuBackend: Backend = {
-  name: 'cpu',
+/** The whole step in one session. Arrays of this process are read and written where they lie. */
+export const wholeBackend: Backend = {
+  name: 'whole',
   prepare: async (step) => {
     const runtime = await loadRuntime();
     return new CpuRunner(runtime, await createStepSession(step.path, step.session), step);
   },
 };
 
+/** ONNX Runtime on the CPU: a deep step (one its graph optimizer is not to touch) segment by segment. */
+export const cpuBackend: Backend = {
+  name: 'cpu',
+  prepare: async (step) => {
+    if (step.session.optimize === false) {
+      const runtime = await loadRuntime();
+      const parts = await loadSegments(runtime, step);
+      if (parts) return new SegmentRunner(runtime, step, parts);
+    }
+    return wholeBackend.prepare(step);
+  },
+};
+
 /** A copy of this size is worth a garbage collection of a few milliseconds. */
 const LARGE_COPY = 16 * 2 ** 20;
-
-interface Slot {
-  readonly input: string;
-  readonly output: string;
-  /** Same tensor twice = in place. */
-  current: Tensor;
-  next: Tensor;
-}
 
 class CpuRunner implements StepRunner {
   private readonly operands: Operands;
   private readonly fetches: Record<string, Tensor | null> = { [END]: null };
-  private readonly slots = new Map<string, Slot>();
-  /** The slots whose two tensors change places after each step. */
-  private readonly swapped: readonly Slot[];
-  private readonly loss = new Float32Array(1);
-  private readonly correct = new Float32Array(1);
-  private readonly stateBytes: number;
+  private readonly slots: Slots;
+  private readonly results: Results;
   private copied = 0;
 
   constructor(
@@ -85,31 +87,16 @@ class CpuRunner implements StepRunner {
     private readonly session: InferenceSession,
     private readonly step: StepDescription,
   ) {
-    const { plan } = step;
-    this.operands = new Operands(runtime, plan);
-    const scalar = (data: Float32Array): Tensor => new runtime.Tensor('float32', data, []);
-    this.fetches[plan.outputs.loss] = scalar(this.loss);
-    this.fetches[plan.outputs.correct] = scalar(this.correct);
-    let stateBytes = 0;
-    for (const { name, next, shape, inPlace } of stateInputs(plan)) {
-      const data = step.state.get(name);
-      if (!data) throw new Error(`internal error: ${name} has no initial value`);
-      const tensor = (values: Float32Array): Tensor => new runtime.Tensor('float32', values, shape);
-      const current = tensor(data);
-      const shared = step.inPlace && inPlace === true;
-      const slot: Slot = {
-        input: name,
-        output: next,
-        current,
-        next: shared ? current : tensor(touchedZeros(data.length)),
-      };
-      this.slots.set(name, slot);
-      this.operands.feeds[name] = slot.current;
-      this.fetches[next] = slot.next;
-      stateBytes += data.byteLength;
-    }
-    this.swapped = [...this.slots.values()].filter((slot) => slot.current !== slot.next);
-    this.stateBytes = stateBytes;
+    this.operands = new Operands(runtime, step.plan);
+    this.results = new Results(runtime, step.plan);
+    this.slots = new Slots(runtime, step);
+    Object.assign(this.fetches, this.results.tensors);
+    for (const slot of this.slots) this.bind(slot);
+  }
+
+  private bind({ input, output, current, next }: Slot): void {
+    this.operands.feeds[input] = current;
+    this.fetches[output] = next;
   }
 
   get copiedBytes(): number {
@@ -117,39 +104,24 @@ class CpuRunner implements StepRunner {
   }
 
   async run(inputs: RunInputs): Promise<StepOutputs> {
-    const { operands, fetches } = this;
-    const { feeds } = operands;
-    operands.set(inputs);
-    // A step that ends without having written them must not pass for one that has.
-    this.loss.fill(NaN);
-    this.correct.fill(NaN);
+    this.operands.set(inputs);
+    this.results.clear();
     this.copied = 0;
     try {
       // Normally ended by END, see end-marker.ts. A result is dropped on purpose: it is a copy of what lies in the
       // preallocated tensors.
-      await this.session.run(feeds, fetches);
-      this.copied = this.stateBytes;
+      await this.session.run(this.operands.feeds, this.fetches);
+      this.copied = this.slots.bytes;
     } catch (error) {
-      if (!endedByMarker(error))
-        throw new DiagnosticError(
-          'train/invalid',
-          this.step.path,
-          `ONNX Runtime: ${messageOf(error)}`,
-        );
+      if (!endedByMarker(error)) throw runError(this.step.path, error);
     }
-    for (const slot of this.swapped) {
-      const { current, next } = slot;
-      slot.current = next;
-      slot.next = current;
-      feeds[slot.input] = next;
-      fetches[slot.output] = current;
-    }
+    for (const slot of this.slots.swap()) this.bind(slot);
     if (this.copied >= LARGE_COPY) {
       // Left alone, the engine keeps two generations of copies. They can go only after this turn.
       await nextTurn();
       collectGarbage();
     }
-    return { loss: this.loss[0] ?? NaN, correct: this.correct[0] ?? NaN };
+    return this.results.values();
   }
 
   download(): Promise<void> {
@@ -157,9 +129,7 @@ class CpuRunner implements StepRunner {
   }
 
   state(name: string): Float32Array {
-    const slot = this.slots.get(name);
-    if (!slot) throw new Error(`internal error: ${name} is no state of this step`);
-    return slot.current.data as Float32Array;
+    return this.slots.state(name);
   }
 
   async dispose(): Promise<void> {

@@ -59,16 +59,34 @@ export async function createStepSession(
   path: string,
   options: SessionOptions = {},
 ): Promise<ort.InferenceSession> {
-  // A model given as bytes does not know where files beside it lie.
+  let bytes: Uint8Array;
+  try {
+    bytes = withEndMarker(readFileSync(path));
+  } catch (error) {
+    throw sessionError(path, options, error);
+  }
+  return createSessionOf(bytes, path, options);
+}
+
+/** Of a model given as bytes. @param path of the file it stems from: where files beside it lie, and what errors name */
+export async function createSessionOf(
+  bytes: Uint8Array,
+  path: string,
+  options: SessionOptions,
+): Promise<ort.InferenceSession> {
   const folder = { model_external_initializers_file_folder_path: dirname(path) };
   const settings = settingsOf({ ...options, extra: { ...folder, ...options.extra } });
   const { InferenceSession } = await loadRuntime();
   try {
-    return await InferenceSession.create(withEndMarker(readFileSync(path)), settings);
+    return await InferenceSession.create(bytes, settings);
   } catch (error) {
     throw sessionError(path, options, error);
   }
 }
+
+/** What a run that failed is reported as. @param path of the model */
+export const runError = (path: string, error: unknown): DiagnosticError =>
+  new DiagnosticError('train/invalid', path, `ONNX Runtime: ${messageOf(error)}`);
 
 function sessionError(
   path: string,

@@ -1,6 +1,6 @@
 // Devices: what runs a step where.
 
-import { cpuBackend } from '../backend.js';
+import { cpuBackend, wholeBackend } from '../backend.js';
 import type { Backend } from '../backend.js';
 import { requireTarget } from './provider.js';
 import type { Device } from './provider.js';
@@ -19,7 +19,7 @@ const cudaBackend: Backend = {
   name: 'cuda',
   prepare: (step) => {
     requireTarget(step.plan, 'cuda');
-    return cpuBackend.prepare({ ...step, session: { ...step.session, device: 'cuda' } });
+    return wholeBackend.prepare({ ...step, session: { ...step.session, device: 'cuda' } });
   },
 };
 

@@ -9,8 +9,9 @@ import type { CompileState } from '../../passes/index.js';
 import { invariant } from '../diagnostics/index.js';
 import { ELEMENT_BYTES, isStatic } from '../ir/index.js';
 import type { Node, Value } from '../ir/index.js';
-import { layOut, profile, simulate, workspaceBytes } from '../memory/index.js';
+import { holdAtBorders, layOut, profile, simulate, workspaceBytes } from '../memory/index.js';
 import type { Execution, Profile } from '../memory/index.js';
+import { LOSS_UNIT, cutSegments } from '../plan/index.js';
 import type { Allocator, BufferCategory, PlanBuffer, PlanMemory, PlanStep } from '../plan/index.js';
 
 /** Buffers below this size (scalars, channel statistics, shapes) are not listed one by one in the plan. */
@@ -77,7 +78,9 @@ function measure(state: CompileState): Measured {
   const { graph } = state.model;
   const external = new Set([...graph.inputs, ...graph.constants, ...graph.outputs]);
   const optimized = state.step?.deep !== true;
-  const execution = state.execution ?? simulate(graph, external, optimized);
+  const whole = state.execution ?? simulate(graph, external, optimized);
+  // A runtime runs a deep step segment by segment.
+  const execution = optimized ? whole : holdAtBorders(whole, cutSegments(whole.order.map(labelOf)));
   const category = categories(state);
   const course = profile(execution, category);
   const { activationBytes, peakNode, byCategory } = course;
@@ -103,7 +106,12 @@ export function describeMemory(state: CompileState): StepMemory {
   return { memory, steps, buffers: listBuffers(execution, category, stepOf) };
 }
 
-const unitOf = (node: Node): string => node.unit ?? 'loss';
+const unitOf = (node: Node): string => node.unit ?? LOSS_UNIT;
+
+const labelOf = (node: Node): Pick<PlanStep, 'phase' | 'unit'> => ({
+  phase: node.phase,
+  unit: unitOf(node),
+});
 
 function stretches(
   { order }: Execution,

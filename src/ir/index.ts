@@ -4,6 +4,7 @@ export * from './blocked.js';
 export * from './attributes.js';
 export * from './body.js';
 export * from './clone.js';
+export * from './execution-order.js';
 export * from './graph.js';
 export * from './model.js';
 export * from './node.js';

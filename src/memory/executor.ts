@@ -7,10 +7,8 @@
 // same shape that nobody reads any more, the one freed last first; (4) else it gets memory of its own. Memory is
 // given back when the last tensor planned into the buffer has been read, so (3) holds it through the time between.
 
-import { byteSize, number } from '../ir/index.js';
-import type { Graph, Node, Value } from '../ir/index.js';
-import { AS_IT_IS, executionOrder } from '../schedule/index.js';
-import type { RunView } from '../schedule/index.js';
+import { AS_IT_IS, byteSize, executionOrder, number } from '../ir/index.js';
+import type { Graph, Node, RunView, Value } from '../ir/index.js';
 import { fuse } from './fusion.js';
 import { aliased, overwritten } from './kernels.js';
 import { plannerShapes } from './shapes.js';

@@ -2,8 +2,7 @@
 // what the others read instead. Invariant: only fusions that change how much memory is needed, and that happen in
 // every step: a Transpose of the last two axes becomes a flag of the matrix product that reads it.
 
-import type { Graph, Node, Value } from '../ir/index.js';
-import type { RunView } from '../schedule/index.js';
+import type { Graph, Node, RunView, Value } from '../ir/index.js';
 
 /** Swaps the last two axes and leaves the rest where they are. */
 function swapsLast(node: Node): boolean {

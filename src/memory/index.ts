@@ -6,5 +6,6 @@ export * from './kernels.js';
 export * from './pattern.js';
 export * from './pools.js';
 export * from './profile.js';
+export * from './segments.js';
 export * from './shapes.js';
 export * from './workspace.js';

@@ -2,4 +2,5 @@
 
 export * from './file.js';
 export * from './schema.js';
+export * from './segments.js';
 export * from './types.js';

@@ -5,10 +5,8 @@
 // ONNX Runtime ignores the order of the file except in two places: it starts at the nodes nobody reads, the
 // last in the file first, and among a node's operands it visits the producer that is latest in the file first.
 
-import { number } from '../ir/index.js';
-import type { Graph, Node, Value } from '../ir/index.js';
-
-const isLeaf = (node: Node): boolean => node.outputs.every((v) => !v?.isUsed);
+import { isLeaf, number } from '../ir/index.js';
+import type { Graph, Node } from '../ir/index.js';
 
 /**
  * Puts the nodes nobody reads at the end.
@@ -52,53 +50,4 @@ function depths(graph: Graph): Int32Array {
       depth[node.place] = (depth[reader.place] ?? 0) - 1;
   }
   return depth;
-}
-
-/** A graph as an executor runs it after its own rewrites. */
-export interface RunView {
-  inputs(node: Node): readonly (Value | undefined)[];
-  /** Whether the node was put in place of another: it then stands behind all others. */
-  isNew(node: Node): boolean;
-  /** Whether the node is not run at all. */
-  isGone(node: Node): boolean;
-}
-
-export const AS_IT_IS: RunView = {
-  inputs: (node) => node.inputs,
-  isNew: () => false,
-  isGone: () => false,
-};
-
-/** How far the search is with a node. */
-const [NEW, OPEN, DONE] = [0, 1, 2];
-
-/** The order in which ONNX Runtime runs the nodes of a graph (its default, a depth-first search from the leaves). */
-export function executionOrder(graph: Graph, view: RunView = AS_IT_IS): Node[] {
-  const nodes = [...graph.nodes];
-  const made = nodes.filter((node) => view.isNew(node));
-  const visits = new Uint8Array(
-    number(made.length === 0 ? nodes : [...nodes.filter((node) => !view.isNew(node)), ...made]),
-  );
-  const stack = nodes.filter(isLeaf);
-  const order: Node[] = [];
-  for (let node = stack.at(-1); node; node = stack.at(-1)) {
-    const { place } = node;
-    if (visits[place] === NEW) {
-      visits[place] = OPEN;
-      const producers: Node[] = [];
-      for (const value of view.inputs(node)) {
-        const producer = value?.producer;
-        if (producer && visits[producer.place] === NEW && !producers.includes(producer))
-          producers.push(producer);
-      }
-      if (producers.length > 1) producers.sort((a, b) => a.place - b.place);
-      for (const producer of producers) stack.push(producer);
-      if (producers.length > 0) continue;
-    }
-    stack.pop();
-    if (visits[place] === DONE) continue;
-    visits[place] = DONE;
-    order.push(node);
-  }
-  return order;
 }

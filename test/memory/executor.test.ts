@@ -1,10 +1,9 @@
 // Lifetimes of buffers in small graphs, worked out by hand from the executor's rules.
 
 import { describe, expect, test } from 'vitest';
-import { Tensor, ints } from '../../src/ir/index.js';
+import { Tensor, executionOrder, ints } from '../../src/ir/index.js';
 import type { Value } from '../../src/ir/index.js';
 import { plannerShapes, profile } from '../../src/memory/index.js';
-import { executionOrder } from '../../src/schedule/index.js';
 import { Sketch, lifetimes, names } from './support.js';
 
 describe('views and in-place results', () => {

@@ -149,7 +149,7 @@ describe.each(NETWORKS)('%s', (_, make, more, limit) => {
     const { memory } = describeMemory(state);
     const external = new Set([...graph.inputs, ...graph.constants, ...graph.outputs]);
     const run = simulate(graph, external, memory.graphOptimization === 'all');
-    const { live } = profile(run, () => 'activation');
+    const { live, activationBytes } = profile(run, () => 'activation');
     const feeds = stepFeeds(state, constantsByName(model), 3);
     const kernels = await execute(state.model, feeds, memory.graphOptimization);
 
@@ -161,7 +161,10 @@ describe.each(NETWORKS)('%s', (_, make, more, limit) => {
     expect(positions).toEqual([...positions].sort((a, b) => a - b));
 
     const peak = Math.max(...kernels.map((k) => k.requested));
-    expect(Math.abs(memory.activationBytes / peak - 1)).toBeLessThan(0.03);
+    expect(Math.abs(activationBytes / peak - 1)).toBeLessThan(0.03);
+    // What passes from one segment of a deep step to the next is held a little longer.
+    if (memory.graphOptimization === 'all') expect(memory.activationBytes).toBe(activationBytes);
+    else expect(memory.activationBytes).toBeGreaterThanOrEqual(activationBytes);
     const worst = seen.reduce((most, { name, requested }) => {
       const simulated = live[position.get(name) ?? 0] ?? 0;
       return Math.max(most, Math.abs(simulated - requested));

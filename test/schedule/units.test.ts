@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import { fixtures } from '../../fixtures/build.js';
 import type { CompileState } from '../../passes/index.js';
-import { executionOrder } from '../../src/schedule/index.js';
+import { executionOrder } from '../../src/ir/index.js';
 import type { Node } from '../../src/ir/index.js';
 import { build, couple } from '../autodiff/support.js';
 
