@@ -12,8 +12,9 @@ import { availableParallelism } from 'node:os';
 import type { Settings } from '../passes/index.js';
 import { measure, probeBlock } from '../runtime/index.js';
 import { printJson, printResult } from '../src/cli/output.js';
-import { positiveInteger } from '../src/cli/parse.js';
+import { budget, positiveInteger } from '../src/cli/parse.js';
 import { compile, writeFolder } from '../src/compiler/index.js';
+import type { Budget } from '../src/compiler/index.js';
 import { exportTorch } from '../src/emit/torch/index.js';
 import { EXIT_CLAIM_FAILED, benchmark, progress, runBenchmark, words } from './lib/command.js';
 import type { CommonOptions } from './lib/command.js';
@@ -36,6 +37,7 @@ interface Options extends CommonOptions {
   readonly repeat: number;
   readonly steps: number;
   readonly batch?: number;
+  readonly budget?: Budget;
   readonly python: string;
 }
 
@@ -50,6 +52,7 @@ const command = benchmark('bench:step', 'time and memory of a training step, bes
   .option('--repeat <n>', 'turns; the median counts', positiveInteger('--repeat'), 3)
   .option('--steps <n>', 'steps per process, the first not timed', positiveInteger('--steps'), 4)
   .option('--batch <n>', 'batch size instead of the usual one', positiveInteger('--batch'))
+  .option('--budget <size>', 'memory our reversible step may take, or "free"', budget('--budget'))
   .option('--python <path>', 'a python3 with torch', 'python3');
 
 interface Cost {
@@ -101,7 +104,16 @@ async function contenders(
   for (const form of Object.keys(FORMS) as Form[]) {
     const folders = options.targets.map((target) => {
       const folder = join(dir, form, target);
-      const settings = { name, source: name, batch, ...FORMS[form], block: blocks[target] };
+      const given =
+        form === 'reversible' && options.budget !== undefined ? { budget: options.budget } : {};
+      const settings = {
+        name,
+        source: name,
+        batch,
+        ...FORMS[form],
+        block: blocks[target],
+        ...given,
+      };
       writeFolder(compile(network.make(), settings), folder);
       found.set(oursOf(target, form), async () => {
         const { measured } = await measure(folder, { steps: options.steps, threads });

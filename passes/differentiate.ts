@@ -133,7 +133,7 @@ export const differentiatePass = definePass({
     invariant(loss, 'differentiate needs append-loss before it');
     graph.sort();
     const parameters = findParameters(graph);
-    const units = scheduleUnits(graph, state.chains, settings.policy);
+    const units = scheduleUnits(graph, state.chains, settings.policy, settings.stored);
     nameForward(graph, units);
     const deep = isDeep(graph);
     const root = new Builder(graph, { phase: 'forward', path: 'step' });

@@ -71,6 +71,8 @@ export interface Settings {
   /** Of weights the original does not have. */
   readonly seed: number;
   readonly policy: Policy;
+  /** Units whose interior is stored whatever the policy says (compiler/budget.ts). */
+  readonly stored: readonly string[];
   readonly target: Target;
   /** Target cpu: the block size of ONNX Runtime's kernels on this CPU, to use them; undefined: plain operators only. */
   readonly block: BlockSize | undefined;
@@ -108,6 +110,7 @@ export const DEFAULT_SETTINGS: Settings = {
   dropout: 'keep',
   seed: 0,
   policy: 'reverse',
+  stored: [],
   target: 'cpu',
   block: undefined,
   batch: 32,

@@ -31,6 +31,7 @@ import type { OutputOptions, ReportingOptions } from './output.js';
 import { addPassOptions, describePasses, preparePasses } from './pass-options.js';
 import type { PassOptions, PassRun } from './pass-options.js';
 import {
+  budget,
   fraction,
   inputShape,
   nonNegative,
@@ -53,6 +54,7 @@ interface Options extends PassOptions, ReportingOptions {
   readonly batchNorm: BatchNorm;
   readonly dropout: Dropout;
   readonly policy: Policy;
+  readonly budget?: number | 'free';
   readonly batch: number;
   readonly inputShape?: ReadonlyMap<string, readonly number[]>;
   readonly target: (typeof TARGETS)[number];
@@ -125,6 +127,12 @@ export function addCompileCommand(program: Command): void {
       'reverse: recompute from outputs; recompute: checkpoint; store: keep everything',
       oneOf('--policy', ['reverse', 'store', 'recompute']),
       'reverse',
+    )
+    .option(
+      '--budget <size>',
+      "memory that training may take (8GB, 500MB) for weights, the optimizer's tensors, a batch and the step's peak: " +
+        'what fits is stored and not recomputed; free: in the memory it takes anyway, within 2 %',
+      budget('--budget'),
     )
     .option('--batch <n>', 'batch size of the training step', positiveInteger('--batch'), 32)
     .option(
@@ -224,6 +232,7 @@ async function compileCommand(path: string, options: Options): Promise<void> {
     batchNorm: options.batchNorm,
     dropout: options.dropout,
     policy: options.policy,
+    ...(options.budget === undefined ? {} : { budget: options.budget }),
     batch: options.batch,
     ...(await targetOf(options.target)),
     optimizer: options.optimizer,

@@ -56,6 +56,23 @@ export const oneOf =
   (value: string): T =>
     values.find((v) => v === value) ?? refuse(option, value, `one of ${values.join(', ')}`);
 
+const UNITS: Readonly<Record<string, number>> = {
+  ...{ B: 1, kB: 1e3, KB: 1e3, MB: 1e6, GB: 1e9 },
+  ...{ KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 },
+};
+
+/** "8GB", "500 MB", "1.5GiB", or "free". */
+export const budget =
+  (option: string) =>
+  (value: string): number | 'free' => {
+    if (value === 'free') return value;
+    const [, amount, unit = 'B'] = /^([0-9.]+) ?([A-Za-z]*)$/.exec(value.trim()) ?? [];
+    const bytes = Number(amount) * (UNITS[unit === '' ? 'B' : unit] ?? NaN);
+    return bytes >= 1 && Number.isFinite(bytes)
+      ? Math.floor(bytes)
+      : refuse(option, value, 'an amount of memory such as 8GB, 500MB or 1.5GiB, or free');
+  };
+
 /** "input:1,3,224,224", repeatable. */
 export function inputShape(
   value: string,

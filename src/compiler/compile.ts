@@ -16,10 +16,11 @@ import { runPipeline } from '../rewrite/index.js';
 import { measureBaselines } from './baselines.js';
 import type { Baselines } from './baselines.js';
 import { startBaselines } from './beside.js';
+import { fitBudget } from './budget.js';
 import { coupleNetwork, unknownOperators } from './coupled.js';
 import type { CompileOptions, Coupled } from './coupled.js';
 import { draftPlan } from './plan.js';
-import { buildStep } from './step.js';
+import { buildForward, buildStep } from './step.js';
 import type { StepBuild } from './step.js';
 
 export interface CompiledModels {
@@ -72,9 +73,15 @@ export async function compileFile(
   }
 }
 
-function ownStep({ state }: Coupled, { instruments = [] }: CompileOptions): StepBuild {
+function ownStep({ state }: Coupled, { instruments = [], budget }: CompileOptions): StepBuild {
   runPipeline(standardPipeline, state, instruments);
-  const step = buildStep(state.model, state.chains, state.settings, instruments);
+  const { model, chains, settings } = state;
+  const build = (chosen: Settings): StepBuild => buildStep(model, chains, chosen, instruments);
+  const step =
+    budget === undefined
+      ? build(settings)
+      : fitBudget(settings, budget, buildForward(model, chains, settings).units, build);
+  state.settings = step.state.settings;
   // What append-loss has chosen.
   state.notes.push(...step.state.notes);
   return step;

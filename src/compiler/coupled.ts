@@ -4,6 +4,7 @@
 import { createState, revPipeline } from '../../passes/index.js';
 import type { AddReport, CompileState, RevPipeline, Settings } from '../../passes/index.js';
 import { DiagnosticError } from '../diagnostics/index.js';
+import type { Budget } from './budget.js';
 import { cloneModel } from '../ir/index.js';
 import type { Model } from '../ir/index.js';
 import { findOp, leftOutReason } from '../ops/index.js';
@@ -18,9 +19,14 @@ export interface CompileOptions extends Partial<Settings> {
   /** The passes up to rev.onnx; default revPipeline(). */
   readonly pipeline?: RevPipeline;
   readonly instruments?: readonly Instrument[];
+  /**
+   * Bytes that training may take: weights, the optimizer's tensors, a batch and the step's peak; what fits is stored. free: those
+   * it takes with nothing stored. Default: nothing is stored but where it needs no look at the rest.
+   */
+  readonly budget?: Budget;
 }
 
-const NO_SETTINGS: readonly string[] = ['name', 'source', 'pipeline', 'instruments'];
+const NO_SETTINGS: readonly string[] = ['name', 'source', 'pipeline', 'instruments', 'budget'];
 
 /** What remains of the options is what passes read: plain data. */
 export const settingsOf = (options: CompileOptions): Partial<Settings> =>

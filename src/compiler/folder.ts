@@ -171,6 +171,7 @@ export function loadCoupled(dir: string, plan: Plan): LoadedFolder {
     ...DEFAULT_SETTINGS,
     recipe: plan.recipe as Settings['recipe'],
     policy: policy as Settings['policy'],
+    stored: plan.assumptions.stored ?? [],
     target: target as Settings['target'],
     block,
     batch,

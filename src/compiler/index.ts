@@ -1,5 +1,6 @@
 // The compiler: from a model to its reversible training step.
 
+export type { Budget } from './budget.js';
 export * from './compile.js';
 export type { CompileOptions } from './coupled.js';
 export * from './folder.js';

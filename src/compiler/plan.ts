@@ -133,6 +133,7 @@ export function draftPlan(parts: PlanParts): (baselines: Baselines) => Plan {
         ? { block: settings.block }
         : {}),
       policy: settings.policy,
+      ...(settings.stored.length > 0 ? { stored: settings.stored } : {}),
       seed: settings.seed,
       opset: WORKING_OPSET,
       inputShapes: Object.fromEntries(

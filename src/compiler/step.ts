@@ -70,7 +70,7 @@ export function buildForward(
   runPipeline(forwardPipeline, state);
   const { graph } = state.model;
   graph.sort();
-  return { state, units: scheduleUnits(graph, state.chains, settings.policy) };
+  return { state, units: scheduleUnits(graph, state.chains, settings.policy, settings.stored) };
 }
 
 /**

@@ -124,6 +124,11 @@ const CATALOGUE = {
     what: 'verification failed',
     hint: 'do not train with these files; please report it with the model',
   },
+  'memory/budget': {
+    exit: EXIT.usage,
+    what: 'the network does not fit in the memory given',
+    hint: 'raise --budget, lower --batch (and add up gradients with --accumulate), or halve the streams with --partition split',
+  },
   'usage/option': {
     exit: EXIT.usage,
     what: 'an option has a value that cannot be used',

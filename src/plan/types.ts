@@ -214,6 +214,8 @@ export interface Plan {
     /** Target cpu: the step uses kernels that work in blocks of so many channels; left out: it uses none. */
     readonly block?: 8 | 16;
     readonly policy: string;
+    /** Units whose interior is stored because a budget has room for it; left out: none. */
+    readonly stored?: readonly string[];
     readonly seed: Count;
     readonly opset: Count;
     readonly inputShapes: Readonly<Record<string, readonly Count[]>>;

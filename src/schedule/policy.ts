@@ -22,8 +22,15 @@ const REASONS: Readonly<Record<Unit['kind'], string>> = {
   head: 'last before the loss: its interior is needed at once',
 };
 
-/** Assigns a policy to every unit; `wanted` applies to couplings and, unless `store`, leaves the rest checkpointed. */
-export function assignPolicies(units: readonly Unit[], wanted: Policy): ScheduledUnit[] {
+/**
+ * Assigns a policy to every unit; `wanted` applies to couplings and, unless `store`, leaves the rest checkpointed.
+ * @param stored units to store whatever is wanted
+ */
+export function assignPolicies(
+  units: readonly Unit[],
+  wanted: Policy,
+  stored: ReadonlySet<string>,
+): ScheduledUnit[] {
   const lastBody = units.findLastIndex((unit) => unit.kind !== 'head');
   return units.map((unit, index): ScheduledUnit => {
     if (wanted === 'store')
@@ -36,6 +43,8 @@ export function assignPolicies(units: readonly Unit[], wanted: Policy): Schedule
         reason:
           'last block before the head: its interior is still at hand, storing it costs no peak',
       };
+    if (stored.has(unit.id))
+      return { ...unit, policy: 'store', reason: 'there is memory for it in the budget' };
     if (unit.kind === 'coupling' && wanted === 'reverse')
       return { ...unit, policy: 'reverse', reason: REASONS.coupling };
     const reason =

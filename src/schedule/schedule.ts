@@ -9,11 +9,12 @@ import { assignPolicies } from './policy.js';
 import type { Policy, ScheduledUnit } from './policy.js';
 import { partition } from './units.js';
 
-/** @param graph sorted */
+/** @param graph sorted @param stored units to store whatever the policy asked for */
 export function scheduleUnits(
   graph: Graph,
   all: readonly CoupledChain[],
   policy: Policy,
+  stored: readonly string[] = [],
 ): ScheduledUnit[] {
   // A chain that leads to other outputs than the loss went with them.
   const chains = all.filter((chain) =>
@@ -22,5 +23,5 @@ export function scheduleUnits(
   // Found again: shape arithmetic may have gone since, and what is part of a chain is no block of its own.
   const coupled = addsOf(chains);
   const left = findResidualBlocks(graph, coupled).filter((block) => !block.nested);
-  return assignPolicies(partition(graph, chains, left), policy);
+  return assignPolicies(partition(graph, chains, left), policy, new Set(stored));
 }

@@ -89,7 +89,7 @@ function identities(graph: Graph): Map<string, string> {
 export function networkOf(folder: LoadedFolder, plan: Plan): Network {
   const { rev, chains, settings } = folder;
   // Units as they are where every coupling is reversed; a mode of the module stores or recomputes instead.
-  const schedule = buildForward(rev, chains, { ...settings, policy: 'reverse' }).units;
+  const schedule = buildForward(rev, chains, { ...settings, policy: 'reverse', stored: [] }).units;
   if (schedule.map(({ id }) => id).join() !== plan.units.map(({ id }) => id).join())
     throw mismatch(plan, 'its units have other names (made by another version?)');
 
