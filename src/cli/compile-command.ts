@@ -131,7 +131,7 @@ export function addCompileCommand(program: Command): void {
     .option(
       '--budget <size>',
       "memory that training may take (8GB, 500MB) for weights, the optimizer's tensors, a batch and the step's peak: " +
-        'what fits is stored and not recomputed; free: in the memory it takes anyway, within 2 %',
+        'what fits is stored and not recomputed; free: in the memory it takes anyway, within 3 %',
       budget('--budget'),
     )
     .option('--batch <n>', 'batch size of the training step', positiveInteger('--batch'), 32)

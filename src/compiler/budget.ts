@@ -19,7 +19,7 @@ const FLOPS_PER_BYTE = 8;
 export type Budget = number | 'free';
 
 /** What is stored may change the gaps between tensors by so much. */
-const LITTLE = 1.02;
+const LITTLE = 1.03;
 
 /** After the longest beginning of the list that fits, this often one is left out and the rest looked at again. */
 const ROUNDS = 3;
