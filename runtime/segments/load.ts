@@ -2,7 +2,7 @@
 // are equal, and what passes between them. Invariant: a step that cannot be cut, or has as many kinds of segments as
 // segments, is left to one session.
 //
-// One session for a whole step of 88,000 nodes takes 20 s to make and 0.5 GB; its 1,209 segments are of 18 kinds.
+// One session for the 87,000 nodes of a ResNet-1202's step takes 20 s to make; its 1,235 segments are of some 30 kinds.
 
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import { executionOrder, number } from '../../src/ir/index.js';
