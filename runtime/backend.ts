@@ -4,6 +4,7 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
+import { isSegmented } from '../src/plan/index.js';
 import type { Plan } from '../src/plan/index.js';
 import { END, endedByMarker } from './end-marker.js';
 import { collectGarbage } from './memory.js';
@@ -59,16 +60,23 @@ export const wholeBackend: Backend = {
   },
 };
 
-/** ONNX Runtime on the CPU: a deep step (one its graph optimizer is not to touch) segment by segment. */
+/** Segment by segment, where the step can be cut. */
+export const segmentBackend: Backend = {
+  name: 'segments',
+  prepare: async (step) => {
+    const runtime = await loadRuntime();
+    const parts = await loadSegments(runtime, step);
+    return parts ? new SegmentRunner(runtime, step, parts) : wholeBackend.prepare(step);
+  },
+};
+
+/** ONNX Runtime on the CPU: a very deep step, which its graph optimizer is not to touch, segment by segment. */
 export const cpuBackend: Backend = {
   name: 'cpu',
-  prepare: async (step) => {
-    if (step.session.optimize === false) {
-      const runtime = await loadRuntime();
-      const parts = await loadSegments(runtime, step);
-      if (parts) return new SegmentRunner(runtime, step, parts);
-    }
-    return wholeBackend.prepare(step);
+  prepare: (step) => {
+    const nodes = step.plan.steps.reduce((sum, stretch) => sum + stretch.nodes, 0);
+    const isCut = step.session.optimize === false && isSegmented(nodes);
+    return (isCut ? segmentBackend : wholeBackend).prepare(step);
   },
 };
 

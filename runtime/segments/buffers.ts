@@ -1,6 +1,6 @@
 // What passes from segment to segment. In: values with their types, the segment that makes each and the last that reads it.
 // Out: a tensor for each, in one block of memory. Invariant: values that are needed at the same time do not overlap, and no
-// segment writes where it reads.
+// segment writes where it still reads.
 
 import type { Tensor } from 'onnxruntime-node';
 import type { SideArray } from '../data/index.js';
@@ -12,6 +12,8 @@ export interface PassingValue extends PartType {
   /** Numbers of the segments that make it and read it last. */
   readonly first: number;
   readonly last: number;
+  /** The value it may be written over, if nothing later reads that. */
+  readonly over?: string | undefined;
 }
 
 const ARRAYS = {
@@ -30,12 +32,15 @@ const bytesOf = (type: PartType): number =>
   Math.max(1, Math.ceil((countOf(type) * ARRAYS[type.dtype].BYTES_PER_ELEMENT) / ALIGNMENT)) *
   ALIGNMENT;
 
+const sameShape = (a: PartType | undefined, b: PartType): boolean =>
+  a?.dtype === b.dtype && a.dims.join() === b.dims.join();
+
 interface Hole {
   readonly from: number;
   readonly to: number;
 }
 
-/** Places in a block: each value takes the smallest hole it fits in. @returns by value, and the size of the block */
+/** Places in a block: each value takes that of what it is written over, or the smallest hole it fits in. @returns by value, and the size of the block */
 export function placeValues(values: ReadonlyMap<string, PassingValue>): {
   readonly offsets: ReadonlyMap<string, number>;
   readonly bytes: number;
@@ -52,6 +57,22 @@ export function placeValues(values: ReadonlyMap<string, PassingValue>): {
       if (freed) holes = merged([...holes, ...freed]);
     }
     const size = bytesOf(value);
+    const enter = (taken: Hole): void => {
+      offsets.set(name, taken.from);
+      const ending = ends.get(value.last);
+      if (ending) ending.push(taken);
+      else ends.set(value.last, [taken]);
+    };
+    const below = sameShape(values.get(value.over ?? ''), value)
+      ? offsets.get(value.over ?? '')
+      : undefined;
+    const ending = ends.get(value.first);
+    const inherited = ending?.findIndex(({ from, to }) => from === below && to - from === size);
+    if (ending && inherited !== undefined && inherited >= 0) {
+      const [taken] = ending.splice(inherited, 1);
+      if (taken) enter(taken);
+      continue;
+    }
     const fitting = holes.filter(({ from, to }) => to - from >= size);
     const hole = fitting.reduce<Hole | undefined>(
       (best, one) => (best && best.to - best.from <= one.to - one.from ? best : one),
@@ -65,10 +86,7 @@ export function placeValues(values: ReadonlyMap<string, PassingValue>): {
     holes = holes.filter((one) => one !== rest);
     if (rest && rest.to > taken.to) holes = merged([...holes, { from: taken.to, to: rest.to }]);
     bytes = Math.max(bytes, taken.to);
-    offsets.set(name, from);
-    const ending = ends.get(value.last);
-    if (ending) ending.push(taken);
-    else ends.set(value.last, [taken]);
+    enter(taken);
   }
   return { offsets, bytes };
 }

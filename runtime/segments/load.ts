@@ -23,6 +23,7 @@ import {
   inputName,
   isPlain,
   outputName,
+  overwrites,
   segmentsOf,
   structureOf,
 } from './part.js';
@@ -94,6 +95,8 @@ function cut({ graph }: Model, plan: Plan): Segment[] | undefined {
 interface Kind {
   readonly session: InferenceSession;
   readonly outputs: readonly PartType[];
+  /** By output: the input it may be written over. */
+  readonly overwrites: readonly (number | undefined)[];
 }
 
 class Loader {
@@ -145,15 +148,25 @@ class Loader {
       if (value) this.passing.set(name, { ...value, last: index });
     }
     const { session, outputs } = kind;
+    const over = kind.overwrites.map((at) => {
+      const name = inputs[at ?? -1];
+      // Two operands that are views of one value are the same memory.
+      return inputs.filter((other) => other === name).length === 1 ? name : undefined;
+    });
     return {
       session,
       inputs,
-      outputs: segment.outputs.map((value, i) => this.enter(value, outputs[i], index)),
+      outputs: segment.outputs.map((value, i) => this.enter(value, outputs[i], index, over[i])),
     };
   }
 
   /** @returns its name, or nothing where it is a view of something that passes itself: readers then read that */
-  private enter(value: Value, type: PartType | undefined, index: number): string | undefined {
+  private enter(
+    value: Value,
+    type: PartType | undefined,
+    index: number,
+    over: string | undefined,
+  ): string | undefined {
     if (!type) return undefined;
     this.types.set(value, type);
     if (this.results.has(value.name)) return value.name;
@@ -165,7 +178,7 @@ class Loader {
       this.views.set(value, this.shown(source));
       return undefined;
     }
-    this.passing.set(value.name, { ...type, first: index, last: index });
+    this.passing.set(value.name, { ...type, first: index, last: index, over });
     return value.name;
   }
 
@@ -197,8 +210,8 @@ class Loader {
   /** The shapes of what it makes are read off a first run, on zeros: the step keeps them to itself (autodiff/views.ts). */
   private async make(segment: Segment, types: readonly PartType[]): Promise<Kind> {
     const { runtime, step } = this;
-    const bytes = withEndMarker(encodeSegment(this.model, segment, types));
-    const session = await createSessionOf(bytes, step.path, this.options);
+    const { bytes, order } = encodeSegment(this.model, segment, types);
+    const session = await createSessionOf(withEndMarker(bytes), step.path, this.options);
     const feeds = Object.fromEntries(
       types.map((type, index) => [inputName(index), zerosOf(runtime, type)]),
     );
@@ -208,6 +221,6 @@ class Loader {
       const { type, dims } = made[name] ?? {};
       return { dtype: type as PartType['dtype'], dims: dims ?? [] };
     });
-    return { session, outputs };
+    return { session, outputs, overwrites: overwrites(segment, order) };
   }
 }

@@ -2,7 +2,7 @@
 // a text that is the same for segments that compute the same, and the model's bytes. Invariant: operands and results are
 // numbered in the order the segment meets them, so that the model of one segment serves all with its text.
 
-import { Model } from '../../src/ir/index.js';
+import { Model, executionOrder } from '../../src/ir/index.js';
 import type { Attribute, ConstantData, Graph, Node, Value } from '../../src/ir/index.js';
 import { encodeModel } from '../../src/onnx/index.js';
 
@@ -119,6 +119,59 @@ function attributeText(attribute: Attribute, constants: ConstantTexts): string {
   return `${kind} ${JSON.stringify(value)}`;
 }
 
+/**
+ * Which input each output may be written over: that of a sum or difference of two tensors of one shape, behind which no
+ * node of the segment reads the input. @param order the segment's nodes as its session runs them
+ */
+export function overwrites(
+  { inputs, outputs }: Segment,
+  order: readonly Node[],
+): (number | undefined)[] {
+  const position = new Map(order.map((node, index) => [node, index]));
+  const indices = new Map(inputs.map((value, index) => [value, index]));
+  /** Of an input, through views of it. */
+  const lastRead = (value: Value): number =>
+    value.users.reduce((last, user) => {
+      const at = position.get(user);
+      if (at === undefined) return last;
+      const view = isView(user) ? user.outputs[0] : undefined;
+      return Math.max(last, at, view ? lastRead(view) : 0);
+    }, -1);
+  const source = (value: Value): Value =>
+    value.producer && position.has(value.producer) && isView(value.producer)
+      ? source(value.producer.inputs[0] ?? value)
+      : value;
+  const results = new Set(outputs.map((value) => source(value)));
+  return outputs.map(({ producer }) => {
+    if (!producer || producer.domain !== '' || !['Add', 'Sub'].includes(producer.op))
+      return undefined;
+    const operand = producer.inputs
+      .map((value) => value && source(value))
+      .find(
+        (value) =>
+          value &&
+          indices.has(value) &&
+          !value.constant &&
+          !results.has(value) &&
+          lastRead(value) === position.get(producer),
+      );
+    return operand && indices.get(operand);
+  });
+}
+
+/** What ONNX Runtime lets look at its operand's memory, or may. */
+const VIEWS = new Set([
+  'Reshape',
+  'Squeeze',
+  'Unsqueeze',
+  'Flatten',
+  'Identity',
+  'Cast',
+  'Dropout',
+]);
+
+const isView = ({ op, domain }: Node): boolean => domain === '' && VIEWS.has(op);
+
 /** Whether a segment can stand on its own: nodes with graphs inside, and attributes that are not understood, cannot. */
 export const isPlain = ({ nodes }: Segment): boolean =>
   nodes.every(
@@ -129,12 +182,18 @@ export const isPlain = ({ nodes }: Segment): boolean =>
       ),
   );
 
+interface EncodedSegment {
+  readonly bytes: Uint8Array;
+  /** The segment's nodes as a session of these bytes runs them. */
+  readonly order: readonly Node[];
+}
+
 /** @param source the step; its nodes are numbered (`place`) as they stand in its file */
 export function encodeSegment(
   source: Model,
   { nodes, inputs, outputs }: Segment,
   types: readonly PartType[],
-): Uint8Array {
+): EncodedSegment {
   const model = new Model();
   model.irVersion = source.irVersion;
   for (const [domain, version] of source.opsets) model.opsets.set(domain, version);
@@ -176,7 +235,9 @@ export function encodeSegment(
   });
   for (const value of outputs) graph.outputs.push(copyOf(value));
   inFileOrder(graph, nodes, copies);
-  return encodeModel(model, { external: 'never' }).bytes;
+  const originals = new Map(copies.map((copy, index) => [copy, nodes[index]]));
+  const order = executionOrder(graph).flatMap((copy) => originals.get(copy) ?? []);
+  return { bytes: encodeModel(model, { external: 'never' }).bytes, order };
 }
 
 /**

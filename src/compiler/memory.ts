@@ -11,7 +11,7 @@ import { ELEMENT_BYTES, isStatic } from '../ir/index.js';
 import type { Node, Value } from '../ir/index.js';
 import { holdAtBorders, layOut, profile, simulate, workspaceBytes } from '../memory/index.js';
 import type { Execution, Profile } from '../memory/index.js';
-import { LOSS_UNIT, cutSegments } from '../plan/index.js';
+import { LOSS_UNIT, cutSegments, isSegmented } from '../plan/index.js';
 import type { Allocator, BufferCategory, PlanBuffer, PlanMemory, PlanStep } from '../plan/index.js';
 
 /** Buffers below this size (scalars, channel statistics, shapes) are not listed one by one in the plan. */
@@ -79,8 +79,10 @@ function measure(state: CompileState): Measured {
   const external = new Set([...graph.inputs, ...graph.constants, ...graph.outputs]);
   const optimized = state.step?.deep !== true;
   const whole = state.execution ?? simulate(graph, external, optimized);
-  // A runtime runs a deep step segment by segment.
-  const execution = optimized ? whole : holdAtBorders(whole, cutSegments(whole.order.map(labelOf)));
+  const execution =
+    optimized || !isSegmented(whole.order.length)
+      ? whole
+      : holdAtBorders(whole, cutSegments(whole.order.map(labelOf)));
   const category = categories(state);
   const course = profile(execution, category);
   const { activationBytes, peakNode, byCategory } = course;

@@ -1,4 +1,4 @@
-// A deep step cut into segments: what is run one after another, so that equal segments are loaded once. In: phase and unit
+// A very deep step cut into segments: what is run one after another, so that equal segments are loaded once. In: phase and unit
 // of each node, in the order they run. Out: the number of each node's segment. Invariant: a segment is a stretch of
 // consecutive nodes, so segments can run in the order of their numbers. Compiler and runtime cut alike.
 //
@@ -7,6 +7,15 @@
 // them; a long row of them is cut into equal pieces.
 
 import type { PlanStep } from './types.js';
+
+/**
+ * From so many nodes on. Below, one session is loaded in a few seconds, works faster on large tensors and holds less; at
+ * 40,000 nodes (560 layers) what it needs to keep track of them outweighs what passes between segments.
+ */
+const MANY = 40_000;
+
+/** Whether a step is run segment by segment, where a runtime can. */
+export const isSegmented = (nodes: number): boolean => nodes >= MANY;
 
 /** What nodes without a unit belong to. */
 export const LOSS_UNIT = 'loss';

@@ -140,8 +140,8 @@ export interface PlanMemory {
   readonly peakBytes: Count;
   /** What tensors are allocated with; a runtime follows it, unless it is told otherwise. */
   readonly allocator: Allocator;
-  /** What ONNX Runtime's graph optimizer is to do: nothing in a deep step, where it would take minutes. Such a step is run
-   * segment by segment where the runtime can, and its bytes are of that. */
+  /** What ONNX Runtime's graph optimizer is to do: nothing in a deep step, where it would take minutes. One of
+   * very many nodes is run segment by segment where the runtime can, and its bytes are of that. */
   readonly graphOptimization: 'all' | 'none';
   /** Largest sum of buffers in use at once that are not weights, optimizer state or batch. */
   readonly activationBytes: Count;

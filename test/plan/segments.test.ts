@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { cutSegments } from '../../src/plan/index.js';
+import { cutSegments, isSegmented } from '../../src/plan/index.js';
 import type { PlanStep } from '../../src/plan/index.js';
 
 type Label = Pick<PlanStep, 'phase' | 'unit'>;
@@ -38,6 +38,10 @@ test('units that take turns are one segment, with all between them', () => {
     0, 1, 1, 1, 2,
   ]);
   expect(cut('forward a', 'forward b', 'forward a', 'forward c')).toEqual([0, 0, 0, 1]);
+});
+
+test('it is for very deep steps: one of 218 layers has 16,000 nodes, one of 1,202 87,000', () => {
+  expect([16_000, 43_000, 87_000].map(isSegmented)).toEqual([false, true, true]);
 });
 
 test('a long row of updates is cut into equal pieces', () => {

@@ -22,6 +22,28 @@ test('a value takes the place of one whose last reader has run, not of one that 
   expect(bytes).toBe(2 * 4032);
 });
 
+test('a value is written over an operand of its shape that ends with its segment', () => {
+  const place = (over: PassingValue): ReadonlyMap<string, number> =>
+    placeValues(
+      new Map([
+        ['other', value(0, 3, 1000)],
+        ['a', over],
+        ['b', { ...value(1, 2, 1000), over: 'a' }],
+        ['c', { ...value(1, 2, 1000), over: 'a' }],
+        ['d', value(2, 2, 1000)],
+      ]),
+    ).offsets;
+  const offsets = place(value(0, 1, 1000));
+  expect(offsets.get('b')).toBe(offsets.get('a'));
+  expect(offsets.get('c')).not.toBe(offsets.get('a'));
+  expect(offsets.get('d')).not.toBe(offsets.get('b'));
+  // Not where it is read later, or is only as large.
+  for (const kept of [value(0, 2, 1000), { ...value(0, 1, 1000), dims: [10, 100] }]) {
+    const apart = place(kept);
+    expect(apart.get('b')).not.toBe(apart.get('a'));
+  }
+});
+
 test('smaller values share the place of a larger one, and a larger one that of its neighbours', () => {
   const { bytes } = placeValues(
     new Map([

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { preResNet } from '../../fixtures/models.js';
 import type { Settings } from '../../passes/index.js';
-import { wholeBackend } from '../../runtime/backend.js';
+import { segmentBackend, wholeBackend } from '../../runtime/backend.js';
 import type { Backend } from '../../runtime/backend.js';
 import {
   BatchLoader,
@@ -32,7 +32,7 @@ interface Outcome {
 async function runSteps(
   dir: string,
   plan: Plan,
-  backend?: Backend,
+  backend: Backend,
   inPlace = true,
 ): Promise<Outcome> {
   const wanted = batchShape(plan);
@@ -47,7 +47,7 @@ async function runSteps(
     threads: 2,
     inPlace,
     seed: 5,
-    ...(backend ? { backend } : {}),
+    backend,
   });
   try {
     const losses: number[] = [];
@@ -93,11 +93,11 @@ describe.each(Object.entries(WAYS))('%s', (_, settings) => {
     await withFolder(settings, async (dir, plan) => {
       expect(plan.memory.plan.graphOptimization).toBe('none');
       const whole = await runSteps(dir, plan, wholeBackend);
-      const cut = await runSteps(dir, plan);
+      const cut = await runSteps(dir, plan, segmentBackend);
       expect(cut.losses).toEqual(whole.losses);
       expect(new Set(cut.losses).size).toBe(STEPS);
       expect(cut.state).toEqual(whole.state);
-      const apart = await runSteps(dir, plan, undefined, false);
+      const apart = await runSteps(dir, plan, segmentBackend, false);
       expect(apart.losses).toEqual(whole.losses);
       expect(apart.state).toEqual(whole.state);
     });
