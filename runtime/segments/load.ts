@@ -13,7 +13,7 @@ import type { Plan } from '../../src/plan/index.js';
 import type { StepDescription } from '../backend.js';
 import { withEndMarker } from '../end-marker.js';
 import { stateInputs } from '../plan.js';
-import { createSessionOf, tensorOf } from '../session.js';
+import { createSessionOf, runError, tensorOf } from '../session.js';
 import type { Runtime, SessionOptions } from '../session.js';
 import { zerosOf } from './buffers.js';
 import type { PassingValue } from './buffers.js';
@@ -216,7 +216,10 @@ class Loader {
       types.map((type, index) => [inputName(index), zerosOf(runtime, type)]),
     );
     const names = segment.outputs.map((_, index) => outputName(index));
-    const made = await session.run(feeds, names);
+    const made = await session.run(feeds, names).catch(async (error: unknown) => {
+      await session.release();
+      throw runError(step.path, error);
+    });
     const outputs = names.map((name): PartType => {
       const { type, dims } = made[name] ?? {};
       return { dtype: type as PartType['dtype'], dims: dims ?? [] };

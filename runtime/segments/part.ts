@@ -2,7 +2,7 @@
 // a text that is the same for segments that compute the same, and the model's bytes. Invariant: operands and results are
 // numbered in the order the segment meets them, so that the model of one segment serves all with its text.
 
-import { Model, executionOrder } from '../../src/ir/index.js';
+import { Model, executionOrder, isLeaf } from '../../src/ir/index.js';
 import type { Attribute, ConstantData, Graph, Node, Value } from '../../src/ir/index.js';
 import { encodeModel } from '../../src/onnx/index.js';
 
@@ -246,8 +246,7 @@ export function encodeSegment(
  */
 function inFileOrder(graph: Graph, nodes: readonly Node[], copies: readonly Node[]): void {
   const all = copies.map((copy, index) => ({ copy, index, place: nodes[index]?.place ?? 0 }));
-  const isLast = ({ copy }: { copy: Node }): boolean => copy.outputs.every((v) => !v?.isUsed);
-  const inner = all.filter((entry) => !isLast(entry)).sort((a, b) => a.place - b.place);
-  const last = all.filter(isLast).sort((a, b) => b.index - a.index);
+  const inner = all.filter(({ copy }) => !isLeaf(copy)).sort((a, b) => a.place - b.place);
+  const last = all.filter(({ copy }) => isLeaf(copy)).sort((a, b) => b.index - a.index);
   graph.reorder([...inner, ...last].map(({ copy }) => copy));
 }

@@ -12,9 +12,6 @@ import type { ScheduledUnit } from '../schedule/index.js';
 import { stepMemory } from './memory.js';
 import type { StepBuild } from './step.js';
 
-/** Floating point operations that take about as long as to read or write a byte. */
-const FLOPS_PER_BYTE = 8;
-
 /** Bytes that training may take; free: those that it takes with nothing stored, and a little. */
 export type Budget = number | 'free';
 
@@ -42,7 +39,7 @@ export function fitBudget(
     throw new DiagnosticError(
       'memory/budget',
       `batch ${settings.batch}`,
-      `a training step takes ${megabytes(needed)} with nothing stored, the budget is ${megabytes(limit)}`,
+      `a training step takes at least ${megabytes(needed)}, the budget is ${megabytes(limit)}`,
     );
   let best = least;
   let stored: readonly string[] = [];
@@ -81,13 +78,13 @@ function trainingBytes({ state }: StepBuild): number {
   return sum;
 }
 
-/** Units whose interior is not stored anyway, by the time their recompute takes for each byte of it. */
+/** Units whose interior is not stored anyway, by the arithmetic their recompute takes for each byte of it. */
 function inOrderOfGain(units: readonly ScheduledUnit[]): string[] {
   return units
     .filter(({ policy }) => policy !== 'store')
     .map(({ id, nodes }, index) => {
-      const bytes = interiorBytes(nodes);
-      return { id, index, gain: (flopsOf(nodes) + FLOPS_PER_BYTE * bytes) / Math.max(bytes, 1) };
+      const gain = flopsOf(nodes) / Math.max(interiorBytes(nodes), 1);
+      return { id, index, gain };
     })
     .sort((a, b) => b.gain - a.gain || b.index - a.index)
     .map(({ id }) => id);

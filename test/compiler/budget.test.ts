@@ -60,12 +60,12 @@ test('too little memory is an error that says how much it takes', () => {
   expect(() => compiled(1000)).toThrow(
     expect.objectContaining({
       code: 'memory/budget',
-      why: `a training step takes ${needed} MB with nothing stored, the budget is 0.0 MB`,
+      why: `a training step takes at least ${needed} MB, the budget is 0.0 MB`,
     }),
   );
 });
 
-test('gradients are right, the folder builds the same step again, and trains alike', async () => {
+test('gradients are right, and the folder builds the same step again', async () => {
   const some = compiled(Math.ceil(bytesOf(least) * 1.5));
   const kinds = new Set(some.plan.units.map(({ policy }) => policy));
   expect(kinds).toEqual(new Set(['reverse', 'recompute', 'store']));
